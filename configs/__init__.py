@@ -1,0 +1,1 @@
+"""Settings, the home directory, and the declarations the rest of Tagtide reads."""

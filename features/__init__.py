@@ -1,0 +1,1 @@
+"""Events, windows, memories, features, tags and their outcomes: everything as of an instant."""

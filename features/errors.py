@@ -1,0 +1,33 @@
+"""Errors of the feature layer.
+
+TagtideError
+├── SourceError              a source's mapping, file or column
+├── EventLogError            the durable log or the lake
+├── WindowError              a window that is not one
+├── TagCatalogueError        a tag family's declaration
+└── FeatureStoreError        Feast, its stores, or a feature that is missing
+"""
+
+from __future__ import annotations
+
+from configs.errors import TagtideError
+
+
+class SourceError(TagtideError):
+    """A source's mapping is wrong, or its data cannot be read."""
+
+
+class EventLogError(TagtideError):
+    """The durable log or the lake cannot be read or written."""
+
+
+class WindowError(TagtideError):
+    """A window is not one: its length is not positive, or its unit unknown."""
+
+
+class TagCatalogueError(TagtideError):
+    """A tag family is declared wrongly."""
+
+
+class FeatureStoreError(TagtideError):
+    """Feast or one of its stores refused, or a feature is missing."""

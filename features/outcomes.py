@@ -1,0 +1,142 @@
+"""What became of a tag: the one judgement that training and monitoring share.
+
+A claim made at ``t`` is *confirmed* if the family's ``confirmed_by`` holds after it, *refuted* if ``observed_if``
+holds and ``confirmed_by`` does not, *unobserved* otherwise. Events count by the time they happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.events import TYPE_CODES
+from features.memory import EventColumns, columns_of
+from features.tags import Condition, TagFamily
+from features.windows import HOUR_US, IntArray, SortedAxis
+
+CONFIRMED, REFUTED, UNOBSERVED = 1, 0, -1
+OUTCOME_NAMES = {CONFIRMED: "confirmed", REFUTED: "refuted", UNOBSERVED: "unobserved"}
+MINUTE_US = HOUR_US // 60
+
+
+class OutcomeJudge:
+    """Events in the order they happened, ready to judge claims by.
+
+    Parameters
+    ----------
+    columns
+        Events known at the time of judging.
+    """
+
+    def __init__(self, columns: EventColumns) -> None:
+        self._columns = columns
+        self._axes: dict[tuple[tuple[str, ...], str | None], tuple[SortedAxis, int]] = {}
+
+    def judge(
+        self, family: TagFamily, customers: IntArray, codes: IntArray, instants: IntArray
+    ) -> npt.NDArray[np.int8]:
+        """Judge claims.
+
+        Parameters
+        ----------
+        customers, codes, instants
+            Shape (n_claims,): customer number, category or brand number (ignored where the family has no key),
+            and µs since the epoch.
+
+        Returns
+        -------
+        Shape (n_claims,): `CONFIRMED`, `REFUTED` or `UNOBSERVED`.
+        """
+        confirmed = self._holds(family.confirmed_by, family.key, customers, codes, instants)
+        if family.observed_if == "always":
+            observed = np.ones(len(instants), bool)
+        else:
+            observed = self._holds(family.observed_if, family.key, customers, codes, instants)
+        return np.where(confirmed, CONFIRMED, np.where(observed, REFUTED, UNOBSERVED)).astype(np.int8)
+
+    def observed(self, family: TagFamily, customers: IntArray, instants: IntArray) -> npt.NDArray[np.bool_]:
+        """Return at which instants a claim of the family about any key would be observed."""
+        if family.observed_if == "always":
+            return np.ones(len(instants), bool)
+        return self._holds(family.observed_if, None, customers, np.zeros(len(instants), np.int64), instants)
+
+    def _holds(
+        self, condition: Condition, key: str | None, customers: IntArray, codes: IntArray, instants: IntArray
+    ) -> npt.NDArray[np.bool_]:
+        after = instants + condition.not_before_minutes * MINUTE_US
+        until = instants + condition.within_hours * HOUR_US
+        key = key if condition.same_key else None
+        holds = np.ones(len(instants), bool)
+        if condition.any_of:
+            holds &= self._count(condition.any_of, key, customers, codes, after, until) > 0
+        if condition.none_of:
+            holds &= self._count(condition.none_of, key, customers, codes, after, until) == 0
+        return holds
+
+    def _count(
+        self,
+        event_types: tuple[str, ...],
+        key: str | None,
+        customers: IntArray,
+        codes: IntArray,
+        after: IntArray,
+        until: IntArray,
+    ) -> IntArray:
+        axis, size = self._axis(event_types, key)
+        group = customers if key is None else customers * size + codes
+        return axis.positions(group, until) - axis.positions(group, after)
+
+    def _axis(self, event_types: tuple[str, ...], key: str | None) -> tuple[SortedAxis, int]:
+        if (event_types, key) not in self._axes:
+            columns = self._columns
+            chosen = np.isin(columns.event_type, [TYPE_CODES[name] for name in event_types])
+            group, size, groups = columns.customer, 1, len(columns.customers)
+            if key is not None:
+                code = columns.category if key == "category" else columns.brand
+                chosen &= code >= 0
+                size = max(len(columns.texts(key)), 1)
+                group, groups = columns.customer * size + code, groups * size
+            order = np.flatnonzero(chosen)
+            order = order[np.lexsort((columns.event_time[order], group[order]))]
+            self._axes[event_types, key] = SortedAxis(group[order], columns.event_time[order], groups), size
+        return self._axes[event_types, key]
+
+
+def judge(events: pl.DataFrame, claims: pl.DataFrame, family: TagFamily) -> pl.Series:
+    """Judge claims about named customers and keys.
+
+    Parameters
+    ----------
+    events
+        Rows of the event schema known at the time of judging.
+    claims
+        Columns ``customer_id``, ``key`` (null where the family has none) and ``assigned_at``.
+
+    Returns
+    -------
+    ``confirmed``, ``refuted`` or ``unobserved`` per claim.
+    """
+    customers = sorted({*events["customer_id"].unique(), *claims["customer_id"].unique()})
+    columns = columns_of(events, customers)
+    codes = np.zeros(claims.height, np.int64)
+    if family.key is not None:
+        codes = _codes(claims["key"].to_list(), columns.texts(family.key))
+    outcomes = np.full(claims.height, UNOBSERVED, np.int8)
+    judged = OutcomeJudge(columns)
+    names = _codes(claims["customer_id"].to_list(), customers)
+    instants = claims["assigned_at"].dt.epoch("us").to_numpy().astype(np.int64)
+    never_seen = codes < 0
+    outcomes[~never_seen] = judged.judge(
+        family, names[~never_seen], codes[~never_seen], instants[~never_seen]
+    )
+    observed = judged.observed(family, names[never_seen], instants[never_seen])
+    outcomes[never_seen] = np.where(observed, REFUTED, UNOBSERVED)
+    return pl.Series("outcome", [OUTCOME_NAMES[code] for code in outcomes.tolist()], pl.String)
+
+
+def _codes(names: Sequence[str], texts: Sequence[str]) -> IntArray:
+    number = {text: code for code, text in enumerate(texts)}
+    return np.array([number.get(name, -1) for name in names], np.int64)
