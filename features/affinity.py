@@ -39,6 +39,24 @@ from features.windows import (
     WindowRows,
 )
 
+CUSTOMER_CONTEXT = (
+    "order_count_72h",
+    "order_count_7d",
+    "order_count_30d",
+    "order_count_90d",
+    "line_count_72h",
+    "line_count_30d",
+    "lines_per_order_30d",
+    "order_gap_mean_90d_days",
+    "order_overdue_ratio",
+    "seconds_since_last_purchase",
+    "order_share_on_next_3_weekdays_90d",
+    "order_value_mean_90d_minor",
+    "weekday",
+    "hour_of_day",
+)
+"""Customer features that models of pairs read beside the pair's own."""
+
 
 @dataclass(frozen=True)
 class CandidateRule:

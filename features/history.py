@@ -28,7 +28,7 @@ from features.profile import (
     customer_profile,
     key_profile,
     pack_customer,
-    pack_keys,
+    pack_key,
     pair_profile,
 )
 from features.windows import (
@@ -151,13 +151,14 @@ class History:
         distinct, row = np.unique(day * size + code, return_inverse=True)
         return key_profile(self.keys(key_column), distinct % size, days[distinct // size]).take(row)
 
-    def packed_keys(self, key_column: str, boundary: int) -> bytes:
-        """Pack the profiles of all categories (or brands) at a boundary."""
+    def packed_keys(self, key_column: str, boundary: int) -> Iterator[tuple[str, bytes]]:
+        """Pack the profile of every category (or brand) at a boundary."""
         texts = self.columns.texts(key_column)
-        codes = np.arange(len(texts))
-        return pack_keys(
-            texts, key_profile(self.keys(key_column), codes, np.full(len(texts), boundary, np.int64))
+        profile = key_profile(
+            self.keys(key_column), np.arange(len(texts)), np.full(len(texts), boundary, np.int64)
         )
+        for row, text in enumerate(texts):
+            yield text, pack_key(profile, row)
 
     def packed_profiles(self, boundary: int) -> Iterator[tuple[str, bytes]]:
         """Pack the profile of every customer of whom something is known at a boundary."""

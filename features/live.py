@@ -21,7 +21,6 @@ from features.memory import (
 )
 from features.profile import (
     CUSTOMER_FIELDS,
-    KEY_FIELDS,
     MOMENTS,
     PAIR_FIELDS,
     Profile,
@@ -49,12 +48,9 @@ class KeyProfiles:
     profile: Profile
 
     @classmethod
-    def unpack(cls, packed: bytes | None) -> KeyProfiles:
-        """Read what the profile refresh published; None is no key at all."""
-        if packed is None:
-            return cls({}, empty_profile(KEY_FIELDS, np.empty(0, np.int64)))
-        texts, profile = unpack_keys(packed)
-        return cls({text: row for row, text in enumerate(texts)}, profile)
+    def unpack(cls, packed: Mapping[str, bytes]) -> KeyProfiles:
+        """Read what the profile refresh published of each key."""
+        return cls({text: row for row, text in enumerate(packed)}, unpack_keys(list(packed.values())))
 
     def of(self, texts: Sequence[str], boundary: IntArray) -> Profile:
         """Return the profile of each text; one not known yet has nothing in it."""

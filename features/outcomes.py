@@ -50,22 +50,23 @@ class OutcomeJudge:
         -------
         Shape (n_claims,): `CONFIRMED`, `REFUTED` or `UNOBSERVED`.
         """
-        confirmed = self._holds(family.confirmed_by, family.key, customers, codes, instants)
+        confirmed = self.holds(family.confirmed_by, family.key, customers, codes, instants)
         if family.observed_if == "always":
             observed = np.ones(len(instants), bool)
         else:
-            observed = self._holds(family.observed_if, family.key, customers, codes, instants)
+            observed = self.holds(family.observed_if, family.key, customers, codes, instants)
         return np.where(confirmed, CONFIRMED, np.where(observed, REFUTED, UNOBSERVED)).astype(np.int8)
 
     def observed(self, family: TagFamily, customers: IntArray, instants: IntArray) -> npt.NDArray[np.bool_]:
         """Return at which instants a claim of the family about any key would be observed."""
         if family.observed_if == "always":
             return np.ones(len(instants), bool)
-        return self._holds(family.observed_if, None, customers, np.zeros(len(instants), np.int64), instants)
+        return self.holds(family.observed_if, None, customers, np.zeros(len(instants), np.int64), instants)
 
-    def _holds(
+    def holds(
         self, condition: Condition, key: str | None, customers: IntArray, codes: IntArray, instants: IntArray
     ) -> npt.NDArray[np.bool_]:
+        """Return at which instants a condition holds of what follows, shape (n,)."""
         after = instants + condition.not_before_minutes * MINUTE_US
         until = instants + condition.within_hours * HOUR_US
         key = key if condition.same_key else None

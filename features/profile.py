@@ -224,13 +224,12 @@ class PackedProfile(msgspec.Struct, array_like=True):
     brand_rows: bytes
 
 
-class PackedKeys(msgspec.Struct, array_like=True):
-    """The profiles of all categories, or all brands."""
+class PackedKey(msgspec.Struct, array_like=True):
+    """The profile of one category or brand over all customers."""
 
     layout: str
     boundary: int
-    keys: list[str]
-    rows: bytes
+    row: bytes
 
 
 LAYOUT = hashlib.sha256(repr((CUSTOMER_FIELDS, PAIR_FIELDS, KEY_FIELDS)).encode()).hexdigest()[:12]
@@ -240,7 +239,7 @@ Packed = TypeVar("Packed")
 
 _encoder = msgspec.msgpack.Encoder()
 _profile_decoder = msgspec.msgpack.Decoder(PackedProfile)
-_keys_decoder = msgspec.msgpack.Decoder(PackedKeys)
+_key_decoder = msgspec.msgpack.Decoder(PackedKey)
 
 
 def _rows_bytes(profile: Profile, fields: Sequence[str], rows: slice) -> bytes:
@@ -314,25 +313,33 @@ def unpack_customer(packed: bytes) -> UnpackedProfile:
     )
 
 
-def pack_keys(keys: Sequence[str], profile: Profile) -> bytes:
-    """Pack the profiles of all categories, or all brands, at one boundary."""
-    boundary = int(profile.boundary[0]) if len(profile.boundary) else 0
+def pack_key(profile: Profile, row: int) -> bytes:
+    """Pack the profile of one category or brand."""
+    here = slice(row, row + 1)
     return _encoder.encode(
-        PackedKeys(LAYOUT, boundary, list(keys), _rows_bytes(profile, KEY_FIELDS, slice(None)))
+        PackedKey(LAYOUT, int(profile.boundary[row]), _rows_bytes(profile, KEY_FIELDS, here))
     )
 
 
-def unpack_keys(packed: bytes) -> tuple[list[str], Profile]:
-    """Read what `pack_keys` wrote.
+def unpack_keys(packed: Sequence[bytes]) -> Profile:
+    """Read what `pack_key` wrote, one row a key.
 
     Raises
     ------
     FeatureStoreError
         If the bytes are damaged or of another layout.
     """
-    read = _decoded(_keys_decoder.decode, packed)
-    _check_layout(read.layout)
-    return read.keys, _rows_of(read.rows, KEY_FIELDS, read.boundary)
+    rows = []
+    for one in packed:
+        read = _decoded(_key_decoder.decode, one)
+        _check_layout(read.layout)
+        rows.append(_rows_of(read.row, KEY_FIELDS, read.boundary))
+    if not rows:
+        return empty_profile(KEY_FIELDS, np.empty(0, np.int64))
+    return Profile(
+        np.concatenate([row.boundary for row in rows]),
+        {name: np.concatenate([row.fields[name] for row in rows]) for name in KEY_FIELDS},
+    )
 
 
 def _decoded(decode: Callable[[bytes], Packed], packed: bytes) -> Packed:

@@ -39,7 +39,10 @@ def live_customer(rows: list[dict[str, Any]], name: str, now_us: int, zone: Zone
         packed = merge_memory(packed, added, at)
     history = History(frame([row for row in rows if known_us(row) <= boundary]), zone, LAG)
     profiles = dict(history.packed_profiles(boundary))
-    keys = {column: KeyProfiles.unpack(history.packed_keys(column, boundary)) for column in ("category", "brand")}
+    keys = {
+        column: KeyProfiles.unpack(dict(history.packed_keys(column, boundary)))
+        for column in ("category", "brand")
+    }
     return LiveCustomers([name], [packed], [profiles.get(name)], now_us, boundary, keys, zone)
 
 

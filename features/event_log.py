@@ -1,0 +1,295 @@
+"""The durable log of every event that was posted: what is in it survives a crash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from configs.home import Home
+from features.errors import EventLogError
+from features.events import CONTENT, EVENT_SCHEMA, INSTANT
+from features.lake import Lake
+
+BUSY_SECONDS = 30
+LOOKUP_CHUNK = 500
+COMPACTION_CHUNK = 100_000
+APPEND_LOCK = 0x7461677469646531
+"""Any constant will do, so long as every writer takes the same."""
+
+BODY_SCHEMA = {name: pl.Int64() if kind == INSTANT else kind for name, kind in EVENT_SCHEMA.items()}
+"""The schema as it stands in a row's JSON: instants are microseconds since 1970, UTC."""
+
+METADATA = sa.MetaData()
+EVENT_LOG = sa.Table(
+    "event_log",
+    METADATA,
+    # SQLite numbers rows by themselves only if the column's type is exactly INTEGER.
+    sa.Column(
+        "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
+    ),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("customer_id", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("content_hash", sa.String(32), nullable=False),
+    sa.Column("ingested_at_us", sa.BigInteger, nullable=False),
+    sa.Column("compacted", sa.Boolean, nullable=False, default=False),
+    sa.UniqueConstraint("source", "event_id"),
+    # No number is given twice, even after the newest rows were erased: readers remember how far they came.
+    sqlite_autoincrement=True,
+)
+INDEXES = (
+    sa.Index("event_log_by_customer", EVENT_LOG.c.customer_id),
+    sa.Index("event_log_to_compact", EVENT_LOG.c.compacted, EVENT_LOG.c.seq),
+)
+
+
+@dataclass(frozen=True)
+class LogReceipt:
+    """What became of appended events; every row given is in exactly one of the three.
+
+    Attributes
+    ----------
+    stored
+        New rows of `EVENT_SCHEMA` with their ``seq``, in the order given. They are on disk.
+    duplicates
+        Rows (0 for the first given) whose event is stored already.
+    conflicts
+        Rows whose (source, event_id) belongs to an event of other content.
+    """
+
+    stored: pl.DataFrame
+    duplicates: list[int]
+    conflicts: list[int]
+
+
+class EventLog:
+    """Append-only table of events, numbered in the order they became durable.
+
+    Parameters
+    ----------
+    engine
+        From `open_engine`. The table is made if it is not there.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = (
+            insert(EVENT_LOG)
+            .on_conflict_do_nothing(index_elements=["source", "event_id"])
+            .returning(EVENT_LOG.c.seq, EVENT_LOG.c.source, EVENT_LOG.c.event_id)
+        )
+        with self._transaction() as connection:
+            connection.execute(CreateTable(EVENT_LOG, if_not_exists=True))
+            for index in INDEXES:
+                connection.execute(CreateIndex(index, if_not_exists=True))
+
+    def append(self, events: pl.DataFrame) -> LogReceipt:
+        """Store events, each (source, event_id) once, in one transaction.
+
+        To store many requests at the price of one, append them together: the receipt speaks of rows.
+
+        Parameters
+        ----------
+        events
+            Rows of `EVENT_SCHEMA` as the door admitted them.
+
+        Returns
+        -------
+        The receipt. On return the stored rows are durable.
+
+        Raises
+        ------
+        EventLogError
+            If the database refuses; then nothing was stored.
+        """
+        rows = _as_rows(events)
+        first: dict[tuple[str, str], int] = {}
+        for number, row in enumerate(rows):
+            first.setdefault((row["source"], row["event_id"]), number)
+        stored: dict[int, int] = {}
+        hashes = {key: rows[number]["content_hash"] for key, number in first.items()}
+        if rows:
+            with self._transaction() as connection:
+                if self._engine.dialect.name == "postgresql":
+                    # Otherwise a smaller seq could become visible after a larger one, and a reader miss it.
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+                for seq, source, event_id in connection.execute(
+                    self._insert, [rows[i] for i in first.values()]
+                ):
+                    stored[first[source, event_id]] = seq
+                missed = [key for key, number in first.items() if number not in stored]
+                hashes.update(self._stored_hashes(connection, missed))
+        duplicates: list[int] = []
+        conflicts: list[int] = []
+        for number, row in enumerate(rows):
+            if number in stored:
+                continue
+            is_same = hashes[row["source"], row["event_id"]] == row["content_hash"]
+            (duplicates if is_same else conflicts).append(number)
+        order = sorted(stored)
+        numbered = events.select(list(EVENT_SCHEMA))[order].with_columns(
+            pl.Series("seq", [stored[number] for number in order], pl.Int64)
+        )
+        return LogReceipt(numbered, duplicates, conflicts)
+
+    def read_after(self, seq: int, limit: int) -> pl.DataFrame:
+        """Return the next events after ``seq``, oldest first.
+
+        Parameters
+        ----------
+        seq
+            The last number already read; 0 to begin.
+        limit
+            At most so many rows.
+
+        Returns
+        -------
+        `EVENT_SCHEMA` and ``seq``.
+        """
+        query = sa.select(EVENT_LOG.c.seq, EVENT_LOG.c.body).where(EVENT_LOG.c.seq > seq)
+        with self._transaction() as connection:
+            return _as_frame(connection.execute(query.order_by(EVENT_LOG.c.seq).limit(limit)).all())
+
+    def last_seq(self) -> int:
+        """Return the largest number given so far, 0 of an empty log."""
+        with self._transaction() as connection:
+            return int(connection.execute(sa.select(sa.func.max(EVENT_LOG.c.seq))).scalar() or 0)
+
+    def compact(self, lake: Lake) -> int:
+        """Copy into the lake what is not there yet.
+
+        A crash in between leaves rows in the lake that the log does not know of; the next call finds them
+        there by (source, event_id) and only marks them. An event the lake already holds stays as it is there.
+
+        Returns
+        -------
+        The number of rows written to the lake.
+        """
+        pending = sa.select(EVENT_LOG.c.seq, EVENT_LOG.c.body).where(~EVENT_LOG.c.compacted)
+        written = 0
+        while True:
+            with self._transaction() as connection:
+                found = connection.execute(pending.order_by(EVENT_LOG.c.seq).limit(COMPACTION_CHUNK)).all()
+            if not found:
+                if written:
+                    lake.tidy()
+                return written
+            events = _as_frame(found)
+            with lake.writing():
+                for (source,), group in events.group_by("source", maintain_order=True):
+                    there = lake.existing(str(source), group["event_id"])["event_id"]
+                    written += lake.append(group.filter(~pl.col("event_id").is_in(there.implode())))
+            done = sa.update(EVENT_LOG).where(
+                ~EVENT_LOG.c.compacted, EVENT_LOG.c.seq <= found[-1].seq, EVENT_LOG.c.seq >= found[0].seq
+            )
+            with self._transaction() as connection:
+                connection.execute(done.values(compacted=True))
+
+    def _stored_hashes(
+        self, connection: sa.Connection, keys: Sequence[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for start in range(0, len(keys), LOOKUP_CHUNK):
+            wanted = keys[start : start + LOOKUP_CHUNK]
+            query = sa.select(EVENT_LOG.c.source, EVENT_LOG.c.event_id, EVENT_LOG.c.content_hash).where(
+                sa.tuple_(EVENT_LOG.c.source, EVENT_LOG.c.event_id).in_(wanted)
+            )
+            found.update(
+                {(source, event_id): hashed for source, event_id, hashed in connection.execute(query)}
+            )
+        return found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise EventLogError(
+                f"the event log refused: {str(cause).splitlines()[0]}", "check the database and its disk"
+            ) from error
+
+
+def open_engine(database_url: str | None, home: Home) -> sa.Engine:
+    """Connect to the database of event log and ledger.
+
+    Parameters
+    ----------
+    database_url
+        A SQLAlchemy URL; None for a SQLite file in the home.
+    home
+        Where that file lies.
+
+    Raises
+    ------
+    EventLogError
+        If the URL is none, or its driver is not installed. The URL, which may hold a password, is not shown.
+    """
+    if database_url is None:
+        url = sa.URL.create("sqlite", database=str(home.database))
+    else:
+        try:
+            url = sa.make_url(database_url)
+        except sa.exc.ArgumentError:
+            raise EventLogError(
+                "TAGTIDE_DATABASE_URL is no database URL", "expected DIALECT://USER:PASSWORD@HOST/NAME"
+            ) from None
+    is_sqlite = url.get_backend_name() == "sqlite"
+    try:
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS} if is_sqlite else {})
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise EventLogError(
+            f"TAGTIDE_DATABASE_URL needs a driver that is not installed: {str(error).splitlines()[0]}",
+            "pip install the driver, or unset the variable to use SQLite",
+        ) from None
+    if is_sqlite:
+        sa.event.listen(engine, "connect", _make_durable)
+    return engine
+
+
+def _make_durable(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _as_rows(events: pl.DataFrame) -> list[dict[str, Any]]:
+    plain = events.select(pl.col(name).cast(kind) for name, kind in BODY_SCHEMA.items())
+    return [
+        {
+            "source": event["source"],
+            "event_id": event["event_id"],
+            "customer_id": event["customer_id"],
+            "body": msgspec.json.encode(event),
+            "content_hash": _content_hash(event),
+            "ingested_at_us": event["ingested_at"],
+            "compacted": False,
+        }
+        for event in plain.iter_rows(named=True)
+    ]
+
+
+def _content_hash(event: Mapping[str, Any]) -> str:
+    # Nulls are skipped: a column added to the schema later leaves the hashes as they are.
+    content = {name: event[name] for name in CONTENT if event[name] is not None}
+    return hashlib.blake2b(msgspec.json.encode(content), digest_size=16).hexdigest()
+
+
+def _as_frame(rows: Sequence[sa.Row[Any, Any]]) -> pl.DataFrame:
+    events = [msgspec.json.decode(row.body) for row in rows]
+    frame = pl.DataFrame(events, schema=BODY_SCHEMA, orient="row")
+    numbers = pl.Series("seq", [row.seq for row in rows], pl.Int64)
+    return frame.select(pl.col(name).cast(kind) for name, kind in EVENT_SCHEMA.items()).with_columns(numbers)

@@ -1,0 +1,192 @@
+"""Packed online values in Redis: the same three rules, kept on the server by a script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from features.errors import FeatureStoreError
+from features.packed_store import PackedRow, is_alive
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+REDIS_PUT = """
+local written = 0
+for i = 2, #KEYS do
+  local key, event, stored = ARGV[3 * i - 5], ARGV[3 * i - 4], ARGV[3 * i - 3]
+  local present = redis.call('ZSCORE', KEYS[1], key)
+  if not present or tonumber(event) >= tonumber(present) then
+    redis.call('SET', KEYS[i], stored)
+    redis.call('ZADD', KEYS[1], event, key)
+    written = written + 1
+  end
+end
+return written
+"""
+"""Writes a chunk of rows of one view unless newer ones are there.
+
+Scores are doubles, exact for microseconds until the year 2255.
+"""
+
+REDIS_CHUNK_ROWS = 200
+STAMP_BYTES = 8
+
+
+class RedisPackedStore:
+    """Packed values in Redis, one string per row and one sorted set by age per view.
+
+    Every key begins with the project. Persistence is the server's: see its ``appendonly`` setting.
+
+    Parameters
+    ----------
+    url
+        ``redis://…``, ``rediss://…`` or ``unix://…``. It is never shown: it may hold a password.
+    project
+        Prefix of every key.
+
+    Raises
+    ------
+    FeatureStoreError
+        If the client is missing, the URL is malformed, no server answers, or an operation fails.
+    """
+
+    def __init__(self, url: str, project: str) -> None:
+        try:
+            import redis
+        except ModuleNotFoundError:
+            raise FeatureStoreError(
+                "setting 'online_store' is 'redis', but the Redis client is not installed",
+                "pip install 'tagtide[redis]'",
+            ) from None
+
+        self._error = redis.RedisError
+        self._project = project
+        try:
+            self._redis: Redis = redis.Redis.from_url(url)
+        except ValueError:
+            raise FeatureStoreError(
+                "setting 'redis_url' is not a Redis URL",
+                "expected redis://HOST:PORT/DB, rediss://… or unix://…",
+            ) from None
+        self._put = self._redis.register_script(REDIS_PUT)
+        with self._mended():
+            self._redis.ping()
+
+    @contextmanager
+    def _mended(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise FeatureStoreError(
+                f"Redis online store: {error}", "check TAGTIDE_REDIS_URL and that the server runs"
+            ) from error
+
+    def _row(self, view: str, key: str) -> str:
+        return f"{self._project}:row:{view}:{key}"
+
+    def _ages(self, view: str) -> str:
+        return f"{self._project}:ages:{view}"
+
+    def _mark(self, name: str) -> str:
+        return f"{self._project}:mark:{name}"
+
+    @property
+    def _views(self) -> str:
+        return f"{self._project}:views"
+
+    def put_many(self, view: str, rows: Sequence[PackedRow], mark: tuple[str, int] | None = None) -> int:
+        """See `PackedStore.put_many`."""
+        with self._mended(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(self._views, view)
+            chunks = 0
+            for start in range(0, len(rows), REDIS_CHUNK_ROWS):
+                some = rows[start : start + REDIS_CHUNK_ROWS]
+                names = [self._ages(view), *(self._row(view, row.key) for row in some)]
+                values: list[str | int | bytes] = []
+                for row in some:
+                    stamp = row.event_us.to_bytes(STAMP_BYTES, "big", signed=True)
+                    values += [row.key, row.event_us, stamp + row.value]
+                self._put(keys=names, args=values, client=pipe)
+                chunks += 1
+            if mark is not None:
+                pipe.set(self._mark(mark[0]), mark[1])
+            return sum(int(written) for written in pipe.execute()[1 : 1 + chunks])
+
+    def get(self, view: str, key: str, *, now_us: int, ttl_us: int | None) -> PackedRow | None:
+        """See `PackedStore.get`."""
+        return self.get_many(view, [key], now_us=now_us, ttl_us=ttl_us).get(key)
+
+    def get_many(
+        self, view: str, keys: Sequence[str], *, now_us: int, ttl_us: int | None
+    ) -> dict[str, PackedRow]:
+        """See `PackedStore.get_many`."""
+        if not keys:
+            return {}
+        with self._mended():
+            found: list[Any] = self._redis.mget([self._row(view, key) for key in keys])
+        rows = (
+            _stored_row(key, stored) for key, stored in zip(keys, found, strict=True) if stored is not None
+        )
+        return {row.key: row for row in rows if is_alive(row, now_us, ttl_us)}
+
+    def keys(self, view: str, *, newer_than_us: int | None = None) -> Iterator[str]:
+        """See `PackedStore.keys`."""
+        oldest = "-inf" if newer_than_us is None else f"({newer_than_us}"
+        with self._mended():
+            found: list[Any] = self._redis.zrangebyscore(self._ages(view), oldest, "+inf")
+        return iter([str(key, "utf-8") for key in found])
+
+    def ages(self, view: str) -> dict[str, int]:
+        """See `PackedStore.ages`."""
+        with self._mended():
+            found: list[Any] = self._redis.zrange(self._ages(view), 0, -1, withscores=True)
+        return {str(key, "utf-8"): int(score) for key, score in found}
+
+    def erase(self, key: str) -> int:
+        """See `PackedStore.erase`."""
+        with self._mended(), self._redis.pipeline(transaction=True) as pipe:
+            members: set[Any] = self._redis.smembers(self._views)
+            views = sorted(str(view, "utf-8") for view in members)
+            for view in views:
+                pipe.delete(self._row(view, key))
+                pipe.zrem(self._ages(view), key)
+            return sum(int(deleted) for deleted in pipe.execute()[::2])
+
+    def drop(self, view: str) -> int:
+        """See `PackedStore.drop`."""
+        dropped = 0
+        keys = list(self.keys(view))
+        with self._mended():
+            for start in range(0, len(keys), REDIS_CHUNK_ROWS):
+                some = keys[start : start + REDIS_CHUNK_ROWS]
+                with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.delete(*(self._row(view, key) for key in some))
+                    pipe.zrem(self._ages(view), *some)
+                    dropped += int(pipe.execute()[0])
+        return dropped
+
+    def count(self, view: str) -> int:
+        """See `PackedStore.count`."""
+        with self._mended():
+            return int(self._redis.zcard(self._ages(view)))
+
+    def put_mark(self, name: str, value: int) -> None:
+        """See `PackedStore.put_mark`."""
+        with self._mended():
+            self._redis.set(self._mark(name), value)
+
+    def mark(self, name: str) -> int | None:
+        """See `PackedStore.mark`."""
+        with self._mended():
+            value = self._redis.get(self._mark(name))
+        return None if value is None else int(value)
+
+    def close(self) -> None:
+        """See `PackedStore.close`."""
+        self._redis.close()
+
+
+def _stored_row(key: str, stored: bytes) -> PackedRow:
+    return PackedRow(key, int.from_bytes(stored[:STAMP_BYTES], "big", signed=True), stored[STAMP_BYTES:])

@@ -1,0 +1,36 @@
+"""An empty database of a real Redis server, for tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+DEFAULT_URL = "redis://127.0.0.1:6379"
+DATABASES = range(15, 0, -1)
+
+
+@contextmanager
+def empty_redis_database() -> Iterator[str]:
+    """Yield the URL of a database that was empty, and empty it again; skip where no server answers."""
+    redis = pytest.importorskip("redis", reason="the Redis client is not installed: extra `redis`")
+    base = os.environ.get("TAGTIDE_REDIS_URL", DEFAULT_URL)
+    for number in DATABASES:
+        # A number in the URL's path goes before the argument, so the path is taken off.
+        url = f"{base.split('://')[0]}://{base.split('://')[1].split('/')[0]}/{number}"
+        client = redis.Redis.from_url(url)
+        try:
+            is_empty = client.dbsize() == 0
+        except redis.RedisError:
+            pytest.skip(f"no Redis server answers at {DEFAULT_URL} or TAGTIDE_REDIS_URL")
+        if is_empty:
+            try:
+                yield url
+            finally:
+                client.flushdb()
+                client.close()
+            return
+        client.close()
+    pytest.skip("the Redis server has no empty database to test in")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from features.errors import EventLogError
+from features.quarantine import QUARANTINE_SCHEMA, Quarantine
+from tests.features.made_events import MONDAY
+
+
+def refused(*rows: dict[str, Any]) -> pl.DataFrame:
+    template = {"row": 1, "field": "quantity", "value": "x", "expected": "INTEGER", "raw": '{"q":"x"}'}
+    return pl.DataFrame([template | row for row in rows], schema_overrides={"row": pl.Int64})
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path) -> Quarantine:
+    return Quarantine(tmp_path / "quarantine")
+
+
+def test_an_empty_quarantine_reads_as_no_rows(quarantine: Quarantine) -> None:
+    assert quarantine.read().schema == QUARANTINE_SCHEMA
+    assert quarantine.count() == 0
+    assert quarantine.append("shop", refused({}).clear(), MONDAY) == 0
+    assert not quarantine.root.exists()
+
+
+def test_refused_rows_are_kept_whole(quarantine: Quarantine) -> None:
+    assert quarantine.append("shop", refused({"row": 3}, {"row": 9, "value": None}), MONDAY) == 2
+    kept = quarantine.read("shop")
+    assert kept.schema == QUARANTINE_SCHEMA
+    assert kept["row"].to_list() == [3, 9]
+    assert kept["raw"].to_list() == ['{"q":"x"}'] * 2
+    assert kept["at"].to_list() == [MONDAY] * 2
+
+
+def test_the_same_refusal_is_kept_once(quarantine: Quarantine) -> None:
+    rows = refused({"row": 3}, {"row": 3}, {"row": 4, "file": "a.csv"}, {"row": 4, "file": "b.csv"})
+    assert quarantine.append("shop", rows, MONDAY) == 3
+    assert quarantine.append("shop", rows, MONDAY + timedelta(days=1)) == 0
+    assert quarantine.append("shop", refused({"row": 3, "raw": "changed"}), MONDAY) == 1
+    assert quarantine.count() == 4
+
+
+def test_sources_are_kept_apart(quarantine: Quarantine) -> None:
+    quarantine.append("shop", refused({}), MONDAY)
+    assert quarantine.append("../till", refused({}, {"row": 2}), MONDAY) == 2
+    assert quarantine.count("shop") == 1
+    assert quarantine.count("../till") == 2
+    assert quarantine.count() == 3
+    assert {path.parent for path in quarantine.root.rglob("*.parquet")} == {quarantine.root}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "quarantine").write_text("a file")
+    with pytest.raises(EventLogError, match=r"cannot write .*quarantine"):
+        Quarantine(tmp_path / "quarantine").append("shop", refused({}), MONDAY)

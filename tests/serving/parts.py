@@ -1,0 +1,145 @@
+"""Parts the service is assembled from in tests: real stores, a scorer that says what it is told."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import httpx
+
+from configs.home import Home
+from configs.settings import load_settings
+from features.event_log import EventLog, open_engine
+from features.memory import decode_memory
+from features.packed_store import CUSTOMER_MEMORY, SqlitePackedStore
+from features.quarantine import Quarantine
+from monitoring.ledger import Ledger
+from serving.api import create_app
+from serving.clock import ReplayClock
+from serving.scores import CustomerScores, ScoredTag
+
+TOKEN = "a-token-for-tests-only"
+HEADERS = {"authorization": f"Bearer {TOKEN}"}
+DAY_US = 86_400 * 1_000_000
+START_US = 1_509_494_400 * 1_000_000
+"""2017-11-01T00:00:00Z."""
+
+
+def settings_of(home: Home, **changes):
+    environ = {f"TAGTIDE_{name.upper()}": str(value) for name, value in changes.items()}
+    return load_settings(home.root, {"TAGTIDE_API_TOKEN": TOKEN, **environ}).settings
+
+
+class CategoryScorer:
+    """Tags each category in a customer's memory; the more events, the likelier."""
+
+    def __init__(self, store, version="1"):
+        self.store = store
+        self.versions = {"tags-interest": version}
+        self.calls = []
+        self.fails = False
+
+    def score_many(self, customers, now_us, *, with_tags, with_reasons):
+        if self.fails:
+            raise RuntimeError("the scorer broke")
+        self.calls.append((tuple(customers), now_us))
+        return {customer: self._score(customer, now_us, with_tags, with_reasons) for customer in customers}
+
+    def _score(self, customer, now_us, with_tags, with_reasons):
+        row = self.store.get(CUSTOMER_MEMORY, customer, now_us=now_us, ttl_us=3 * DAY_US)
+        categories = [] if row is None else [text for text in decode_memory(row.value).category if text]
+        tags = [
+            ScoredTag(
+                tag_id=f"interest:{category}",
+                family="interest",
+                key=category,
+                probability=0.6,
+                probability_if_observed=0.9,
+                threshold=0.8,
+                certified_precision=0.85,
+                certified_lift=4.0,
+                certified=category != "UNPROVEN",
+                above=category != "UNLIKELY",
+                reasons=[{"feature": "views_24h", "value": 1, "contribution": 0.5}] if with_reasons else [],
+            )
+            for category in sorted(set(categories))
+        ]
+        return CustomerScores(
+            propensity={"72h": min(0.9, 0.1 * len(categories)), "7d": min(0.95, 0.2 * len(categories))},
+            clv=None,
+            life_cycle_stage="new" if row is None else "activated",
+            tags=tags if with_tags else [],
+            status="ok" if row else "cold_start",
+            model_versions=self.versions,
+        )
+
+
+class Holder:
+    """Holds a scorer, or none."""
+
+    def __init__(self, scorer):
+        self.scorer = scorer
+        self.problem = "" if scorer else "no bundle is published"
+
+    @property
+    def versions(self):
+        return self.scorer.versions if self.scorer else {}
+
+
+class Parts:
+    """One assembled service and what it is made of."""
+
+    def __init__(self, home, clock=None, with_model=True, **changes):
+        self.home = home
+        self.settings = settings_of(home, **changes)
+        self.store = SqlitePackedStore(home.online_store)
+        self.engine = open_engine(None, home)
+        self.log = EventLog(self.engine)
+        self.ledger = Ledger(self.engine)
+        self.quarantine = Quarantine(home.quarantine)
+        self.clock = clock or ReplayClock(START_US)
+        self.scorer = CategoryScorer(self.store)
+        self.holder = Holder(self.scorer if with_model else None)
+        self.refreshed = []
+        self.app = create_app(
+            self.settings,
+            self.store,
+            self.log,
+            self.ledger,
+            self.holder,
+            self.clock,
+            refresh=self.refreshed.append,
+            quarantine=self.quarantine,
+        )
+
+    def close(self):
+        self.store.close()
+        self.engine.dispose()
+
+    def claims(self):
+        frame = self.ledger.read()
+        return frame.filter(~frame["is_control"])
+
+    @asynccontextmanager
+    async def running(self):
+        """Run the application's lifespan and give a client that speaks to it."""
+        async with self.app.router.lifespan_context(self.app):
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://test", headers=HEADERS
+            ) as client:
+                yield client
+
+
+def event(number=1, customer="c1", at=0.0, **changes):
+    """An event that arrives when it happens, ``at`` seconds after the start of the replay."""
+    seconds = START_US / 1_000_000 + at
+    row = {
+        "event_id": f"e{number}",
+        "customer_id": customer,
+        "event_type": "view",
+        "event_time": seconds,
+        "ingested_at": seconds,
+        "category": "MILK",
+    }
+    row |= changes
+    return {name: value for name, value in row.items() if value is not ...}

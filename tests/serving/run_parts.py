@@ -1,0 +1,27 @@
+"""Serves test parts by the real server; argument: home, port. Says what was imported when it ends."""
+
+import os
+import sys
+from pathlib import Path
+
+from configs.home import open_home
+from serving import server
+from tests.serving.parts import Parts
+
+if __name__ == "__main__":
+    home = open_home(Path(sys.argv[1]), create=True)
+    parts = []
+
+    def make():
+        parts.append(Parts(home))
+        return parts[0].app
+
+    listener = server.listen("127.0.0.1", int(sys.argv[2]))
+
+    def say(text):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    server.run(home, os.environ, make, listener, lambda: say("started"))
+    heavy = {"mlflow", "feast", "pandas", "sklearn", "evidently", "scipy", "matplotlib"}
+    say(f"imported {sorted(heavy & sys.modules.keys())}")

@@ -1,0 +1,1 @@
+"""Point-in-time sets, models, calibration, the precision contract, and saved bundles."""

@@ -1,0 +1,178 @@
+"""The plain models every other one must beat, on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.bgnbd import BgNbd, fit_bgnbd
+from training.errors import TrainingDataError
+from training.gamma_gamma import GammaGamma, fit_gamma_gamma
+from training.spend_history import PurchaseSummary
+
+FloatArray = npt.NDArray[np.float64]
+
+DAYS_PER_WEEK = 7.0
+
+RFM_FEATURES = (
+    "order_count_7d",
+    "order_count_30d",
+    "order_count_90d",
+    "seconds_since_last_purchase",
+    "order_gap_mean_days",
+    "spend_30d_minor",
+)
+"""What the recency-frequency-money logistic regression reads, in this order."""
+
+MIN_AGE_DAYS = 30.0
+"""A customer's spend rate is taken over at least this long: one order yesterday is no daily habit."""
+
+
+@dataclass(frozen=True)
+class BgNbdGammaGamma:
+    """Expected orders by BG/NBD times expected order value by Gamma-Gamma."""
+
+    orders: BgNbd
+    value: GammaGamma
+
+    def expected_orders(self, history: PurchaseSummary, horizon_days: float) -> FloatArray:
+        """Return expected orders over the horizon, shape (n,)."""
+        return self.orders.expected_purchases(
+            history.frequency,
+            history.recency_days / DAYS_PER_WEEK,
+            history.age_days / DAYS_PER_WEEK,
+            horizon_days / DAYS_PER_WEEK,
+        )
+
+    def expected_spend(self, history: PurchaseSummary, horizon_days: float) -> FloatArray:
+        """Return expected net spend over the horizon in minor units, shape (n,)."""
+        value = self.value.expected_value(history.order_count, history.mean_order_minor)
+        return self.expected_orders(history, horizon_days) * value
+
+
+def fit_bgnbd_gamma_gamma(history: PurchaseSummary) -> BgNbdGammaGamma:
+    """Fit both models on customers' summaries; the unit of time inside is the week.
+
+    Raises
+    ------
+    TrainingDataError
+        If there are too few customers, or none who bought twice.
+    """
+    orders = fit_bgnbd(
+        history.frequency, history.recency_days / DAYS_PER_WEEK, history.age_days / DAYS_PER_WEEK
+    )
+    return BgNbdGammaGamma(orders, fit_gamma_gamma(history.order_count, history.mean_order_minor))
+
+
+def past_rate(history: PurchaseSummary, horizon_days: float) -> FloatArray:
+    """Return net spend so far per day since the first order, times the horizon: nothing changes, ever.
+
+    Returns
+    -------
+    Shape (n,), minor units, >= 0.
+    """
+    return np.maximum(history.net_minor, 0.0) / np.maximum(history.age_days, MIN_AGE_DAYS) * horizon_days
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic regression on standardised ``sign(x) log(1 + |x|)`` of its inputs.
+
+    Attributes
+    ----------
+    fill
+        Shape (n_features,). Stands for a missing value, on the log scale.
+    mean, scale, weights
+        Shape (n_features,).
+    """
+
+    fill: FloatArray
+    mean: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+    intercept: float
+
+    def predict(self, features: npt.ArrayLike) -> FloatArray:
+        """Return the probability of a positive, shape (n,)."""
+        logs = _logs(features)
+        rows = (np.where(np.isnan(logs), self.fill, logs) - self.mean) / self.scale
+        return np.asarray(1 / (1 + np.exp(-np.clip(rows @ self.weights + self.intercept, -500, 500))))
+
+
+def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = "median") -> Logistic:
+    """Fit a logistic regression as plain as can be.
+
+    Parameters
+    ----------
+    features
+        Shape (n, n_features); NaN for missing.
+    labels
+        Shape (n,), 0 or 1.
+    fill
+        What a missing value is taken for: ``median`` or ``max`` of its column ("never" is "longest ago").
+
+    Raises
+    ------
+    TrainingDataError
+        If only one class is present.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    positive = np.asarray(labels, dtype=np.int64)
+    if np.unique(positive).size < 2:
+        raise TrainingDataError(f"logistic regression needs both classes; all {positive.size} rows are alike")
+    logs = _logs(features)
+    known = [column[~np.isnan(column)] for column in logs.T]
+    reduce = np.max if fill == "max" else np.median
+    filled = np.array([float(reduce(column)) if column.size else 0.0 for column in known])
+    rows = np.where(np.isnan(logs), filled, logs)
+    mean, scale = rows.mean(axis=0), rows.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    model = LogisticRegression(max_iter=1000).fit((rows - mean) / scale, positive)
+    return Logistic(filled, mean, scale, model.coef_[0], float(model.intercept_[0]))
+
+
+def fit_rfm_logistic(features: npt.ArrayLike, labels: npt.ArrayLike) -> Logistic:
+    """Fit the recency-frequency-money logistic regression.
+
+    Parameters
+    ----------
+    features
+        Shape (n, 6): the columns `RFM_FEATURES`, untransformed.
+    """
+    given = np.asarray(features, dtype=np.float64)
+    if given.ndim != 2 or given.shape[1] != len(RFM_FEATURES):
+        raise ValueError(f"expected the {len(RFM_FEATURES)} columns {RFM_FEATURES}, got shape {given.shape}")
+    return fit_logistic(given, labels, fill="max")
+
+
+def rule_precision(order_count_72h: npt.ArrayLike, outcomes: Sequence[str] | npt.ArrayLike) -> float:
+    """Return the observed precision of the rule "bought the key in the last 72 hours".
+
+    Parameters
+    ----------
+    order_count_72h
+        Shape (n,). Orders with the candidate's key in the last 72 hours.
+    outcomes
+        Shape (n,). ``confirmed``, ``refuted`` or ``unobserved``.
+
+    Returns
+    -------
+    NaN if no candidate of the rule was observed.
+
+    >>> rule_precision([2, 1, 0, 1], ["confirmed", "refuted", "confirmed", "unobserved"])
+    0.5
+    """
+    claimed = np.asarray(order_count_72h) > 0
+    found = np.asarray(outcomes)
+    confirmed = int((claimed & (found == "confirmed")).sum())
+    observed = confirmed + int((claimed & (found == "refuted")).sum())
+    return confirmed / observed if observed else float("nan")
+
+
+def _logs(features: npt.ArrayLike) -> FloatArray:
+    given = np.asarray(features, dtype=np.float64)
+    return np.asarray(np.sign(given) * np.log1p(np.abs(given)))

@@ -1,0 +1,95 @@
+"""Splits by time: which decision instants fit, calibrate and certify a model, with an embargo between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from training.errors import TrainingDataError
+
+FIT_ENDS_DAYS = 38
+CALIBRATE_DAYS = (30, 20)
+CERTIFY_DAYS = (16, 4)
+"""How many days before the model's instant the slices lie, unless the source's mapping says otherwise."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Decision days from the first to the last, both included.
+
+    Attributes
+    ----------
+    first, last
+        Midnights, aware.
+    """
+
+    first: datetime
+    last: datetime
+
+    def days(self, every: int = 1) -> list[datetime]:
+        """Return the midnights of the slice, every so many days, counted back from the last.
+
+        >>> from datetime import UTC
+        >>> part = Slice(datetime(2017, 10, 1, tzinfo=UTC), datetime(2017, 10, 6, tzinfo=UTC))
+        >>> [day.day for day in part.days(every=2)]
+        [2, 4, 6]
+        """
+        days = [
+            self.last - timedelta(days=back) for back in range(0, (self.last - self.first).days + 1, every)
+        ]
+        return days[::-1]
+
+
+@dataclass(frozen=True)
+class TagSlices:
+    """The three slices of a tag model, in order of time."""
+
+    fit: Slice
+    calibrate: Slice
+    certify: Slice
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return the instant a business day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+def tag_slices(as_of: datetime, first_event: datetime, zone: ZoneInfo, warm_up_days: int = 30) -> TagSlices:
+    """Return the slices of a tag model as of an instant.
+
+    Every outcome window of 72 h closes before the next slice begins, and before the instant.
+
+    Parameters
+    ----------
+    as_of
+        The model's instant.
+    first_event
+        The data's first event; fitting begins ``warm_up_days`` later.
+    zone
+        Business time zone, whose midnights are the census.
+
+    Raises
+    ------
+    TrainingDataError
+        If fewer than 14 days are left to fit on.
+    """
+    today = as_of.astimezone(zone).date()
+
+    def back(days: int) -> datetime:
+        return midnight(today - timedelta(days=days), zone)
+
+    first = midnight((first_event.astimezone(zone) + timedelta(days=warm_up_days)).date(), zone)
+    slices = TagSlices(
+        Slice(first, back(FIT_ENDS_DAYS)),
+        Slice(back(CALIBRATE_DAYS[0]), back(CALIBRATE_DAYS[1])),
+        Slice(back(CERTIFY_DAYS[0]), back(CERTIFY_DAYS[1])),
+    )
+    if (slices.fit.last - slices.fit.first).days < 14:
+        needed = first + timedelta(days=14 + FIT_ENDS_DAYS)
+        raise TrainingDataError(
+            f"tags as of {as_of.isoformat()}: the data begins {first_event.isoformat()}; expected an instant "
+            f"not before {needed.isoformat()}",
+            "choose a later --as-of or import more history",
+        )
+    return slices
