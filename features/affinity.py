@@ -1,4 +1,4 @@
-"""Features of a customer's affinity to a category or a brand at an instant. A new one is one function here."""
+"""Features of a customer's affinity to a category or a brand. A new one is one function here."""
 
 from __future__ import annotations
 
@@ -281,5 +281,5 @@ def key_popularity_trend(rows: PairRows) -> FloatArray:
 
 @_feature(unit="days", null="nobody bought the key twice")
 def key_gap_mean_of_all_days(rows: PairRows) -> FloatArray:
-    """Mean time between orders with the key of one customer, over all customers, at the profile's boundary."""
+    """Mean time between one customer's orders with the key, over all customers, at the profile's boundary."""
     return ratio(rows.keys.total(GAP_MINUTES, LIFETIME) / 1440, rows.keys.total(GAP_COUNT, LIFETIME))

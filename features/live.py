@@ -15,10 +15,10 @@ from features.memory import (
     PROFILE_LIFE_US,
     PairIndex,
     attention_pairs,
-    columns_of_packed,
     customer_events,
     pair_events,
 )
+from features.packed_memory import columns_of_packed
 from features.profile import (
     CUSTOMER_FIELDS,
     MOMENTS,

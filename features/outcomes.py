@@ -1,7 +1,8 @@
 """What became of a tag: the one judgement that training and monitoring share.
 
-A claim made at ``t`` is *confirmed* if the family's ``confirmed_by`` holds after it, *refuted* if ``observed_if``
-holds and ``confirmed_by`` does not, *unobserved* otherwise. Events count by the time they happened.
+A claim made at ``t`` is *confirmed* if the family's ``confirmed_by`` holds after it, *refuted* if
+``observed_if`` holds and ``confirmed_by`` does not, *unobserved* otherwise. Events count by the time they
+happened.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class OutcomeJudge:
         Parameters
         ----------
         customers, codes, instants
-            Shape (n_claims,): customer number, category or brand number (ignored where the family has no key),
-            and µs since the epoch.
+            Shape (n_claims,): customer number, category or brand number (ignored where the family has no
+            key; the number of texts stands for one that never occurred), and µs since the epoch.
 
         Returns
         -------
@@ -98,7 +99,7 @@ class OutcomeJudge:
             if key is not None:
                 code = columns.category if key == "category" else columns.brand
                 chosen &= code >= 0
-                size = max(len(columns.texts(key)), 1)
+                size = len(columns.texts(key)) + 1
                 group, groups = columns.customer * size + code, groups * size
             order = np.flatnonzero(chosen)
             order = order[np.lexsort((columns.event_time[order], group[order]))]
@@ -125,19 +126,12 @@ def judge(events: pl.DataFrame, claims: pl.DataFrame, family: TagFamily) -> pl.S
     codes = np.zeros(claims.height, np.int64)
     if family.key is not None:
         codes = _codes(claims["key"].to_list(), columns.texts(family.key))
-    outcomes = np.full(claims.height, UNOBSERVED, np.int8)
-    judged = OutcomeJudge(columns)
     names = _codes(claims["customer_id"].to_list(), customers)
     instants = claims["assigned_at"].dt.epoch("us").to_numpy().astype(np.int64)
-    never_seen = codes < 0
-    outcomes[~never_seen] = judged.judge(
-        family, names[~never_seen], codes[~never_seen], instants[~never_seen]
-    )
-    observed = judged.observed(family, names[never_seen], instants[never_seen])
-    outcomes[never_seen] = np.where(observed, REFUTED, UNOBSERVED)
+    outcomes = OutcomeJudge(columns).judge(family, names, codes, instants)
     return pl.Series("outcome", [OUTCOME_NAMES[code] for code in outcomes.tolist()], pl.String)
 
 
 def _codes(names: Sequence[str], texts: Sequence[str]) -> IntArray:
     number = {text: code for code, text in enumerate(texts)}
-    return np.array([number.get(name, -1) for name in names], np.int64)
+    return np.array([number.get(name, len(texts)) for name in names], np.int64)

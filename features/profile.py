@@ -247,7 +247,10 @@ def _rows_bytes(profile: Profile, fields: Sequence[str], rows: slice) -> bytes:
 
 
 def _rows_of(packed: bytes, fields: Sequence[str], boundary: int) -> Profile:
-    matrix = np.frombuffer(zlib.decompress(packed), np.int64).reshape(len(fields), -1)
+    try:
+        matrix = np.frombuffer(zlib.decompress(packed), np.int64).reshape(len(fields), -1)
+    except (zlib.error, ValueError) as error:
+        raise FeatureStoreError(f"a packed profile is damaged: {error}", "refresh the profiles") from None
     return Profile(np.full(matrix.shape[1], boundary), dict(zip(fields, matrix, strict=True)))
 
 

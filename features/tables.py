@@ -128,7 +128,7 @@ class RawTable:
 
     def _past_rejected(self, located: pl.DataFrame) -> pl.DataFrame:
         """Move rows down by the rejected lines above them."""
-        if self.rejected.is_empty():
+        if self.rejected.is_empty() or located.is_empty():
             return located
         shifted = []
         for (name,), group in located.group_by(["file"], maintain_order=True):
@@ -213,7 +213,9 @@ def _open_csv(mapping: SourceMapping, connection: duckdb.DuckDBPyConnection) -> 
             pl.col("csv_line").alias("value"),
             pl.format(
                 "{} (byte {})",
-                pl.col("error_message").str.replace_all(r"\s+", " "),
+                pl.col("error_message")
+                .str.replace_all(r"\s+", " ")
+                .str.replace(r"^Expected Number of Columns: (\d+) Found: (\d+)$", "$1 columns, not $2"),
                 pl.coalesce("byte_position", pl.lit(0)),
             ).alias("expected"),
             pl.col("csv_line").alias("raw"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import did_you_mean
 from configs.settings import read_yaml_mapping
@@ -17,6 +17,17 @@ from features.events import EVENT_TYPES
 from features.windows import DAY_90, SHORT_WINDOWS
 
 LIFE_HOURS_MAX = 72
+
+
+def _known_type(name: str) -> str:
+    if name not in EVENT_TYPES:
+        raise ValueError(
+            f"unknown event type{did_you_mean(name, EVENT_TYPES)}; expected one of {', '.join(EVENT_TYPES)}"
+        )
+    return name
+
+
+KnownType = Annotated[str, AfterValidator(_known_type)]
 
 
 class Condition(BaseModel):
@@ -34,24 +45,21 @@ class Condition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    any_of: tuple[str, ...] = ()
-    none_of: tuple[str, ...] = ()
+    any_of: tuple[KnownType, ...] = ()
+    none_of: tuple[KnownType, ...] = ()
     same_key: bool = False
     within_hours: int = Field(default=LIFE_HOURS_MAX, ge=1, le=LIFE_HOURS_MAX)
     not_before_minutes: int = Field(default=0, ge=0, lt=60 * LIFE_HOURS_MAX)
-
-    @field_validator("any_of", "none_of")
-    @classmethod
-    def _known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in EVENT_TYPES:
-                raise ValueError(f"unknown event type {name!r}{did_you_mean(name, EVENT_TYPES)}")
-        return value
 
     @model_validator(mode="after")
     def _says_something(self) -> Condition:
         if not self.any_of and not self.none_of:
             raise ValueError("needs any_of or none_of")
+        if self.not_before_minutes >= 60 * self.within_hours:
+            raise ValueError(
+                f"not_before_minutes {self.not_before_minutes} leaves nothing of "
+                f"within_hours {self.within_hours}; expected less than {60 * self.within_hours}"
+            )
         return self
 
 
@@ -60,7 +68,7 @@ class Candidate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    any_of: tuple[str, ...]
+    any_of: tuple[KnownType, ...] = Field(min_length=1)
     within_hours: Literal[1, 6, 24, 72]
     or_repeat_within_days: Literal[90] | None = None
 
@@ -154,9 +162,11 @@ def load_catalogue(path: Path | None = None) -> dict[str, TagFamily]:
         families = _CatalogueFile.model_validate(content).families
     except ValidationError as error:
         raise TagCatalogueError(f"tag catalogue {where}: {_first_problem(content, error)}") from None
-    named = {family.family: family for family in families}
-    if len(named) < len(families):
-        raise TagCatalogueError(f"tag catalogue {where}: a family is declared twice")
+    named: dict[str, TagFamily] = {}
+    for family in families:
+        if family.family in named:
+            raise TagCatalogueError(f"tag catalogue {where}: family {family.family!r} is declared twice")
+        named[family.family] = family
     return named
 
 

@@ -1,9 +1,9 @@
 """Window algebra: which events count at an instant, and sums over them.
 
 An event becomes usable when it is known: ``known_at = max(event_time, ingested_at)``. At an instant ``t`` a
-window of length ``W`` holds the events with ``known_at <= t`` and ``event_time > t - W``. Such an event enters
-at ``known_at`` and leaves at ``max(known_at, event_time + W)``, so the sum over the window is what has entered
-minus what has left: two look-ups in sorted arrays and a subtraction of prefix sums, late events included.
+window of length ``W`` holds the events with ``known_at <= t`` and ``event_time > t - W``. Such an event
+enters at ``known_at`` and leaves at ``max(known_at, event_time + W)``, so the sum over the window is what has
+entered minus what has left: two look-ups in sorted arrays and a subtraction of prefix sums, late events included.
 """
 
 from __future__ import annotations
@@ -131,8 +131,7 @@ def local_weekday(times: IntArray, zone: ZoneInfo) -> IntArray:
     if len(times) == 0:
         return np.empty(0, np.int64)
     boundaries = day_boundaries(int(times.min()), int(times.max()), zone)
-    first = from_us(int(boundaries[0])).astimezone(zone).weekday()
-    weekdays = (first + np.arange(len(boundaries))) % 7
+    weekdays = np.array([from_us(at).astimezone(zone).weekday() for at in boundaries.tolist()], np.int64)
     return weekdays[np.searchsorted(boundaries, times, side="right") - 1]
 
 
@@ -208,8 +207,10 @@ def running_max(keys: IntArray, values: IntArray, counts: npt.NDArray[np.bool_])
     return np.where(best > 0, distinct[np.maximum(best - 1, 0)], NEVER)
 
 
-def expand(starts: IntArray, ends: IntArray) -> Iterator[tuple[slice, IntArray, IntArray]]:
-    """Enumerate the positions of many ranges, a bounded number at a time.
+def expand(
+    starts: IntArray, ends: IntArray, at_once: int = EXPANSION_ROWS
+) -> Iterator[tuple[slice, IntArray, IntArray]]:
+    """Enumerate the positions of many ranges, about ``at_once`` at a time; a range is never divided.
 
     Yields
     ------
@@ -227,7 +228,7 @@ def expand(starts: IntArray, ends: IntArray) -> Iterator[tuple[slice, IntArray, 
     totals = np.cumsum(lengths)
     first, done = 0, 0
     while first < len(lengths):
-        last = max(int(np.searchsorted(totals, done + EXPANSION_ROWS, side="right")), first + 1)
+        last = max(int(np.searchsorted(totals, done + at_once, side="right")), first + 1)
         size = lengths[first:last]
         row = np.repeat(np.arange(last - first), size)
         offset = np.cumsum(size) - size
@@ -426,7 +427,7 @@ class WindowRows:
         return np.where(self.until > self.begin, running[np.maximum(self.until - 1, 0)], NEVER)
 
     def earliest(self, event_types: tuple[str, ...]) -> IntArray:
-        """Return the time of the first event of some types known at each instant, `NEVER` where there is none."""
+        """Return the time of the first event of some types known at each instant, or `NEVER`."""
         latest = self.latest(event_types, "minus_event_time")
         return np.where(latest == NEVER, NEVER, -latest)
 

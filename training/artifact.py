@@ -129,7 +129,7 @@ def load_bundle(directory: Path) -> Bundle:
             metrics=content["metrics"],
             versions=content["versions"],
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"bundle {directory} is incomplete: {error!r}", "train again") from None
 
 
@@ -139,17 +139,37 @@ def bundle_hash(directory: Path) -> str:
 
 
 def _verified_files(directory: Path) -> dict[str, bytes]:
-    try:
-        lines = (directory / SUMS_FILE).read_text(encoding="utf-8").splitlines()
-        listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        if any("/" in name or name.startswith(".") for name in listed):
-            raise BundleError(f"bundle {directory} lists a file outside of itself", "train again")
-        files = {name: (directory / name).read_bytes() for name in listed}
-    except OSError as error:
-        raise BundleError(f"bundle {directory} is incomplete: {error.strerror}", "train again") from None
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != listed[name]:
+    listed, files = _listed(directory), {}
+    for name, digest in listed.items():
+        try:
+            files[name] = (directory / name).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"bundle {directory} is incomplete: {name}: {error.strerror}", "train again"
+            ) from None
+        if hashlib.sha256(files[name]).hexdigest() != digest:
             raise BundleError(f"bundle {directory}: {name} does not match its checksum", "train again")
+    for name in sorted(path.name for path in directory.iterdir()):
+        if name != SUMS_FILE and name not in listed:
+            raise BundleError(f"bundle {directory}: {name} is not listed in {SUMS_FILE}", "train again")
     if CONTENT_FILE not in files:
         raise BundleError(f"bundle {directory} has no {CONTENT_FILE}", "train again")
     return files
+
+
+def _listed(directory: Path) -> dict[str, str]:
+    try:
+        lines = (directory / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BundleError(
+            f"bundle {directory} is incomplete: {SUMS_FILE}: {error.strerror}", "train again"
+        ) from None
+    except UnicodeDecodeError:
+        raise BundleError(f"bundle {directory}: {SUMS_FILE} is damaged", "train again") from None
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in listed:
+        if not name or "\0" in name:
+            raise BundleError(f"bundle {directory}: {SUMS_FILE} is damaged", "train again")
+        if "/" in name or name.startswith("."):
+            raise BundleError(f"bundle {directory} lists {name!r}, a file outside of itself", "train again")
+    return listed

@@ -47,6 +47,12 @@ class BgNbdGammaGamma:
             horizon_days / DAYS_PER_WEEK,
         )
 
+    def probability_alive(self, history: PurchaseSummary) -> FloatArray:
+        """Return the probability of not having left for good, shape (n,)."""
+        return self.orders.probability_alive(
+            history.frequency, history.recency_days / DAYS_PER_WEEK, history.age_days / DAYS_PER_WEEK
+        )
+
     def expected_spend(self, history: PurchaseSummary, horizon_days: float) -> FloatArray:
         """Return expected net spend over the horizon in minor units, shape (n,)."""
         value = self.value.expected_value(history.order_count, history.mean_order_minor)

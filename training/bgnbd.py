@@ -3,8 +3,8 @@
 While alive, a customer buys at random with rate λ ~ Gamma(r, α); after each purchase they leave for good with
 probability p ~ Beta(a, b).
 
-[1] Fader, P. S., Hardie, B. G. S., Lee, K. L. (2005). "Counting Your Customers" the Easy Way: An Alternative to
-    the Pareto/NBD Model. Marketing Science 24(2), 275-284.
+[1] Fader, P. S., Hardie, B. G. S., Lee, K. L. (2005). "Counting Your Customers" the Easy Way: An Alternative
+    to the Pareto/NBD Model. Marketing Science 24(2), 275-284.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def fit_bgnbd(frequency: npt.ArrayLike, recency: npt.ArrayLike, age: npt.ArrayLi
 
     x, last, observed = _history(frequency, recency, age)
     if x.size < MIN_CUSTOMERS:
-        raise TrainingDataError(f"BG/NBD needs at least {MIN_CUSTOMERS} customers with a purchase, got {x.size}")
+        raise TrainingDataError(
+            f"BG/NBD needs at least {MIN_CUSTOMERS} customers with a purchase, got {x.size}"
+        )
     if not (x > 0).any():
         raise TrainingDataError(f"BG/NBD needs repeat purchases: none of {x.size} customers has one")
     rows, weight = np.unique(np.column_stack([x, last, observed]), axis=0, return_counts=True)
@@ -120,7 +122,11 @@ def fit_bgnbd(frequency: npt.ArrayLike, recency: npt.ArrayLike, age: npt.ArrayLi
     fits = [minimize(loss, np.array(start), method="L-BFGS-B", bounds=LOG_BOUNDS) for start in starts]
     best = min(fits, key=lambda fit: float(fit.fun))
     polished = minimize(
-        loss, best.x, method="Nelder-Mead", bounds=LOG_BOUNDS, options={"xatol": 1e-5, "fatol": 1e-10, "maxiter": 2000}
+        loss,
+        best.x,
+        method="Nelder-Mead",
+        bounds=LOG_BOUNDS,
+        options={"xatol": 1e-5, "fatol": 1e-10, "maxiter": 2000},
     )
     r, alpha, a, b = (float(value) for value in np.exp(polished.x))
     return BgNbd(r, alpha * scale, a, b)

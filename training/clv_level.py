@@ -74,7 +74,9 @@ def choose_level(history: SpendHistory, as_of_us: int, horizon_days: int) -> Lev
         return Level(ruled, totals[ruled], reason, errors)
     best = min(errors, key=lambda name: errors[name])
     if ruled not in errors or errors[ruled] - errors[best] <= CLEARLY_NEARER:
-        return Level(ruled, totals[ruled], f"{ruled} by rule: none was clearly nearer on {origins} origins", errors)
+        return Level(
+            ruled, totals[ruled], f"{ruled} by rule: none was clearly nearer on {origins} origins", errors
+        )
     return Level(best, totals[best], f"{best}: nearer than {ruled} on {origins} closed origins", errors)
 
 
@@ -157,5 +159,7 @@ def _backtest(
             if name in totals:
                 errors[name].append(abs(math.log(totals[name] / actual)))
     # a candidate is compared only if it had a say at every origin
-    complete = {name: float(np.mean(found)) for name, found in errors.items() if found and len(found) == origins}
+    complete = {
+        name: float(np.mean(found)) for name, found in errors.items() if found and len(found) == origins
+    }
     return complete, origins

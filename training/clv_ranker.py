@@ -69,7 +69,13 @@ class CrossFit:
 
 
 def fit_ranker(
-    features: FloatArray, spend: FloatArray, customers: IntArray, latest: npt.NDArray[np.bool_], *, seed: int, threads: int
+    features: FloatArray,
+    spend: FloatArray,
+    customers: IntArray,
+    latest: npt.NDArray[np.bool_],
+    *,
+    seed: int,
+    threads: int,
 ) -> CrossFit:
     """Fit on several cut-offs' rows, holding customers out to know when to stop and how far to trust it.
 
@@ -95,7 +101,9 @@ def fit_ranker(
     """
     outcome = np.maximum(spend, 0.0)
     if len(outcome) < MIN_ROWS:
-        raise TrainingDataError(f"CLV needs at least {MIN_ROWS} customers with a closed outcome, got {len(outcome)}")
+        raise TrainingDataError(
+            f"CLV needs at least {MIN_ROWS} customers with a closed outcome, got {len(outcome)}"
+        )
     if not (outcome > 0).any():
         raise TrainingDataError("CLV cannot be learnt: no customer spent anything in the outcome window")
     generator = np.random.default_rng(seed)
@@ -109,7 +117,9 @@ def fit_ranker(
         if not out.any():
             continue
         inside = fold != number
-        ranker, stopped = _fit(features[inside], outcome[inside], settings, (features[out], outcome[out]), None)
+        ranker, stopped = _fit(
+            features[inside], outcome[inside], settings, (features[out], outcome[out]), None
+        )
         held_out[out] = ranker.predict(features[out])
         rounds.append(stopped)
     final_rounds = tuple(int(np.median(column)) for column in zip(*rounds, strict=True))

@@ -1,9 +1,10 @@
 """The precision contract: which tags may be given out, from which score on, and what they promise.
 
-Thresholds are chosen on one slice, tags certified on a later one that nothing was chosen on. A tag with few claims
-borrows from its family: its counts are added to a Beta prior centred on the calibrated probability of its claims,
-as strong as the tags of the choosing slice agree with that probability (empirical Bayes; Casella 1985). Claims of
-one customer overlap in time, so a tag's count is divided by its design effect before it is believed.
+Thresholds are chosen on one slice, tags certified on a later one that nothing was chosen on. A tag with few
+claims borrows from its family: its counts are added to a Beta prior centred on the calibrated probability of
+its claims, as strong as the tags of the choosing slice agree with that probability (empirical Bayes; Casella
+1985). Claims of one customer overlap in time, so a tag's count is divided by its design effect before it is
+believed.
 """
 
 from __future__ import annotations

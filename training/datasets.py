@@ -13,7 +13,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features import affinity, customer
-from features.events import EVENT_TYPES, INSTANT
+from features.affinity import PairRows
+from features.events import EVENT_SCHEMA, EVENT_TYPES, INSTANT
 from features.history import History
 from features.tags import TagFamily
 from features.windows import HOUR_72, HOUR_US, IntArray, Measure, WindowRows, to_us
@@ -186,27 +187,31 @@ class PairDecisions:
     frame: pl.DataFrame
 
 
-def pair_snapshot(
+def pair_decisions(
     history: History, key_column: str, rows: DecisionRows, family: TagFamily
-) -> tuple[PairDecisions, pl.DataFrame]:
-    """Compute every affinity feature of the pairs worth a claim at decision rows.
+) -> tuple[PairDecisions, PairRows]:
+    """Find the pairs worth a claim at decision rows.
 
     Returns
     -------
-    The pairs, and their snapshot for the feature store.
+    The pairs, and what their features are computed from.
     """
     customers = history.customer_rows(rows.customer, rows.instant)
     row, pair = history.candidate_pairs(key_column, customers, family.candidate.rule)
-    values = affinity.CATALOGUE.compute(history.pair_rows(key_column, customers, row, pair))
     code = history.pairs(key_column)[0].code[pair]
     texts = pl.Series(history.columns.texts(key_column), dtype=pl.String)
     frame = key_frame(history, rows.take(row)).with_columns(texts.gather(code).alias(key_column))
-    return PairDecisions(row, code, frame), frame.hstack(pl.DataFrame(values))
+    return PairDecisions(row, code, frame), history.pair_rows(key_column, customers, row, pair)
+
+
+def pair_snapshot(decisions: PairDecisions, rows: PairRows) -> pl.DataFrame:
+    """Compute every affinity feature of pairs, as the feature store keeps them."""
+    return decisions.frame.hstack(pl.DataFrame(affinity.CATALOGUE.compute(rows)))
 
 
 def fingerprint(events: pl.DataFrame) -> dict[str, Any]:
     """Describe the data a model was trained on: size, span, and a hash that changes with any row."""
-    hashes = events.select(pl.struct("source", "event_id", "event_time", "amount_minor").hash(7)).to_series()
+    hashes = events.select(list(EVENT_SCHEMA)).hash_rows(7)
     digest = hashlib.sha256(np.sort(hashes.to_numpy()).tobytes()).hexdigest()
     return {
         "rows": events.height,

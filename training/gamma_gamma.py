@@ -24,7 +24,7 @@ MIN_CUSTOMERS = 10
 
 @dataclass(frozen=True)
 class GammaGamma:
-    """A fitted Gamma-Gamma model. ``gamma`` is in the money unit it was fitted in; ``p`` and ``q`` have none."""
+    """A fitted Gamma-Gamma model. ``gamma`` is in the money unit it was fitted in, the others have none."""
 
     p: float
     q: float
@@ -74,7 +74,7 @@ def fit_gamma_gamma(orders: npt.ArrayLike, mean_value: npt.ArrayLike) -> GammaGa
     x, mean = x[known], mean[known]
     if x.size < MIN_CUSTOMERS:
         raise TrainingDataError(
-            f"Gamma-Gamma needs at least {MIN_CUSTOMERS} customers with orders of positive value, got {x.size}"
+            f"Gamma-Gamma needs at least {MIN_CUSTOMERS} customers with orders of value, got {x.size}"
         )
     scale = float(np.median(mean))
     mean = mean / scale
@@ -86,7 +86,11 @@ def fit_gamma_gamma(orders: npt.ArrayLike, mean_value: npt.ArrayLike) -> GammaGa
     bounds = [(-LOG_BOUND, LOG_BOUND)] * 3
     first = minimize(loss, np.array([1.0, 0.5, 0.5]), method="L-BFGS-B", bounds=bounds)
     polished = minimize(
-        loss, first.x, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-5, "fatol": 1e-10, "maxiter": 2000}
+        loss,
+        first.x,
+        method="Nelder-Mead",
+        bounds=bounds,
+        options={"xatol": 1e-5, "fatol": 1e-10, "maxiter": 2000},
     )
     p, excess, gamma = (float(value) for value in np.exp(polished.x))
     return GammaGamma(p, 1 + excess, gamma * scale)

@@ -269,9 +269,7 @@ def bias_interval(
     confidence: float = 0.90,
     repetitions: int = 1000,
 ) -> tuple[float, float]:
-    """Percentile bootstrap of `bias`, customers resampled [Efron 1979].
-
-    One row is one customer. Resamples without positive spend are left out.
+    """Percentile bootstrap of `bias` [Efron 1979], one row a customer; resamples without spend are left out.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Splits by time: which decision instants fit, calibrate and certify a model, with an embargo between them."""
+"""Splits by time: which instants fit, calibrate and certify a model, with an embargo between them."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class TagModel:
         certified = np.array([one["certified"] for one in self.contract] or [False], bool)
         known = scores.certificate >= 0
         reached = scores.probability_if_observed >= np.nan_to_num(scores.threshold, nan=np.inf)
-        return known & certified[scores.certificate] & reached
+        return np.asarray(known & certified[scores.certificate] & reached)
 
     def contributions(
         self, pairs: Columns, customers: Columns, customer_row: IntArray, keys: Sequence[str]
@@ -141,6 +141,8 @@ class TagModel:
         if KEY in wanted:
             columns[KEY] = self.key_numbers(keys)
         matrix = design_matrix(wanted, columns)
+        if len(matrix) == 0:
+            return wanted, np.empty((0, len(wanted) + 1))
         values = self._boosters[TAG].predict(matrix, pred_contrib=True, num_threads=self._threads)
         return wanted, np.asarray(values)
 

@@ -106,6 +106,7 @@ def tag_data(
         The feature service's answer for ``pairs.frame``: one row a claim.
     """
     names = [definition.name for definition in customer.catalogue() if definition.name in joined.columns]
+    texts = [""] if family.key is None else history.columns.texts(family.key)
     first_claim = np.zeros(len(rows), np.int64)
     first_claim[pairs.row[::-1]] = np.arange(len(pairs.row))[::-1]
     has_claim = np.zeros(len(rows), bool)
@@ -122,7 +123,7 @@ def tag_data(
     return TagData(
         rows=rows,
         pairs=pairs,
-        keys=joined[family.key].to_list() if family.key is not None else [""] * joined.height,
+        keys=[texts[code] for code in pairs.code.tolist()],
         customers={name: joined[name].to_numpy()[pick] for name in names},
         affinities=affinities,
         outcome=judge.judge(family, rows.customer[pairs.row], pairs.code, rows.instant[pairs.row]),
@@ -268,14 +269,15 @@ def evaluate_tags(
         for tag, (hit, count) in by_tag.items()
         if count and base_rate_of.get(tag, 0) > 0
     ]
-    days = data.rows.customer[data.pairs.row[chosen][given]]
+    tagged = data.rows.customer[data.pairs.row[chosen][given]]
+    looked_at = data.rows.customer[(data.rows.part == part) & (data.rows.kind == CENSUS)]
     nothing = float("nan")
     return {
         "precision_observed": hits / tried if tried else nothing,
         "precision_strict": hits / int(given.sum()) if given.any() else nothing,
         "precision_wilson_low": wilson_interval(hits, tried)[0] if tried else nothing,
         "useful_tags_per_customer_day": int(useful.sum()) / max(customer_days, 1),
-        "customers_tagged_share": len(np.unique(days)) / max(len(np.unique(data.rows.customer)), 1),
+        "customers_tagged_share": len(np.unique(tagged)) / max(len(np.unique(looked_at)), 1),
         "distinct_tags": len(by_tag),
         "lift_median": float(np.median(tag_lifts)) if tag_lifts else nothing,
         "rule_precision_observed": (
@@ -432,7 +434,7 @@ def _require_positives(family: TagFamily, data: TagData) -> None:
         refuted = int((data.outcome[inside] == REFUTED).sum())
         if min(confirmed, refuted) < LEAST_POSITIVES:
             raise TrainingDataError(
-                f"family {family.family!r}: slice {name!r} has {confirmed} confirmed and {refuted} refuted claims; "
-                f"expected {LEAST_POSITIVES} of each",
+                f"family {family.family!r}: slice {name!r} has {confirmed} confirmed and {refuted} refuted "
+                f"claims; expected {LEAST_POSITIVES} of each",
                 "import more history, or choose a later --as-of",
             )

@@ -14,7 +14,7 @@ from features import affinity, customer
 from features.affinity import CandidateRule
 from features.history import History
 from features.live import KeyProfiles, LiveCustomers
-from features.memory import merge_memory, pack_memories
+from features.packed_memory import merge_memory, pack_memories
 from features.windows import DAY_90, DAY_US, HOUR_72, HOUR_US, profile_boundary, to_us
 from tests.features.streams import START, frame, streams
 

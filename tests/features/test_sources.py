@@ -275,6 +275,47 @@ def test_lines_that_are_no_rows_are_refused_beside_bad_values(tmp_path: Path) ->
     assert found.read == 4
 
 
+HEADER = b"id,customer,kind,happened,price\n"
+scraps = st.sampled_from(
+    [
+        b"1,ann,view,2019-03-01 10:00:00,1.0",
+        b"2,bob,view",
+        b"\n",
+        b"\r\n",
+        b",",
+        b'"',
+        b"\xff",
+        b"\x00",
+        b"9" * 30,
+        "牛奶,é".encode(),
+        b"infinity",
+        b"3,cy,purchase,2019-03-01,1e309\n",
+        b"4,di,purchase,99999-01-01,-1\n",
+    ]
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(scraps | st.binary(max_size=12), max_size=12))
+def test_whatever_a_file_holds_its_rows_are_accounted_for_or_it_is_named(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "shop.csv"
+    path.write_bytes(HEADER + b"0,ann,view,2019-03-01 10:00:00,1.0\n" + b"".join(parts))
+    try:
+        found = read_source(mapping().model_copy(update={"folder": path.parent}), {}, now=NOW)
+    except SourceError as refusal:
+        named = refusal.message
+    else:
+        named = ""
+    if named:
+        assert named.startswith("source shop: ")
+        assert "\n" not in named
+        return
+    assert found.good.height + found.refused.height + found.left_out + found.later == found.read
+    assert found.refused["raw"].null_count() == 0
+
+
 def test_cdnow_is_read_as_its_lines_say(data_folder: Path) -> None:
     from features.mapping import load_mapping
 

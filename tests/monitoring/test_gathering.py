@@ -65,7 +65,10 @@ def test_every_figure_is_there_and_the_counts_agree_with_outcomes_found_by_hand(
     refuted = sum(outcome == "refuted" for outcome in first.values())
     assert figures.numbers[0].value == pytest.approx(confirmed / (confirmed + refuted))
     assert [number.verdict for number in figures.numbers][1::2] == ["met", "not measured"]
-    assert figures.propensity[0].n == 120
+    active = EVENTS.filter(pl.col("event_type") != "contact").select("customer_id", pl.col("event_time"))
+    assert figures.propensity[0].n == sum(
+        active.filter(pl.col("event_time") <= at(24 * day))["customer_id"].n_unique() for day in range(3)
+    )
     assert all(row.base_rate is not None and row.lift is not None for row in figures.tags if row.observed)
 
 
@@ -124,8 +127,8 @@ def test_an_empty_ledger_gives_an_empty_report(tmp_path: Path) -> None:
     assert [number.value for number in figures.numbers] == [None] * 4
 
 
-def test_events_are_needed_from_four_days_before_the_first_entry(tmp_path: Path) -> None:
+def test_events_are_needed_from_thirty_days_before_the_first_entry(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     assert events_needed_since(ledger, None) is None
     ledger.record([claim("7", 10)])
-    assert events_needed_since(ledger, None) == from_us(at_us(10) - 96 * HOUR_US)
+    assert events_needed_since(ledger, None) == from_us(at_us(10) - 720 * HOUR_US)

@@ -35,6 +35,10 @@ def test_outcomes_and_ranking_equal_those_counted_by_hand() -> None:
         for row in events.iter_rows(named=True)
         if row["event_type"] == "purchase"
     }
+    first_seen: dict[str, int] = {}
+    for each in events.filter(pl.col("event_type") != "contact").iter_rows(named=True):
+        first_seen.setdefault(each["customer_id"], to_us(each["event_time"]))
+    asked = [each for each in asked if first_seen.get(each[0], at_us(1e4)) <= at_us(each[3])]
     for row in found:
         length = horizon_us(row.horizon)
         labelled = [
@@ -51,14 +55,15 @@ def test_outcomes_and_ranking_equal_those_counted_by_hand() -> None:
 
 def test_a_purchase_at_the_instant_does_not_count_and_one_at_the_end_does() -> None:
     asked = served([("early", "72h", 0.5, 0), ("late", "72h", 0.5, 0), ("beyond", "72h", 0.5, 0)])
-    events = events_of([event("early", 0), event("late", 72), event("beyond", 72.001)])
+    before = [event(who, -1, "view") for who in ("late", "beyond")]
+    events = events_of([*before, event("early", 0), event("late", 72), event("beyond", 72.001)])
     (row,) = served_propensity(asked, events, at_us(80))
     assert row.base_rate == pytest.approx(1 / 3)
 
 
 def test_an_open_window_is_left_out() -> None:
     asked = served([("a", "72h", 0.5, 0), ("a", "7d", 0.5, 0)])
-    (row,) = served_propensity(asked, events_of([event("a", 1)]), at_us(0) + 72 * HOUR_US)
+    (row,) = served_propensity(asked, events_of([event("a", 0), event("a", 1)]), at_us(0) + 72 * HOUR_US)
     assert (row.horizon, row.n, row.auc, row.lift_top_decile) == ("72h", 1, None, None)
     assert served_propensity(asked, events_of([]), at_us(0)) == ()
 
@@ -66,3 +71,12 @@ def test_an_open_window_is_left_out() -> None:
 def test_a_horizon_that_is_none_is_named() -> None:
     with pytest.raises(MonitoringError, match="horizon is 'soon'"):
         horizon_us("soon")
+
+
+def test_customers_who_did_nothing_for_thirty_days_are_left_out() -> None:
+    asked = served([(who, "72h", 0.5, 0) for who in ("just in", "just out", "only written to")])
+    events = events_of(
+        [event("just in", -719.999), event("just out", -720), event("only written to", -1, "contact", None)]
+    )
+    (row,) = served_propensity(asked, events, at_us(80))
+    assert (row.n, row.base_rate) == (1, 0)

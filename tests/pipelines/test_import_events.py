@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
+from features.errors import SourceError
 from features.event_log import EventLog, open_engine
 from features.events import EVENT_TYPES
 from features.lake import Lake
@@ -78,6 +79,10 @@ def test_every_row_read_is_accounted_for(home: Home, plain: Settings, tmp_path: 
     events = Lake(home.lake).read()
     assert events["event_id"].to_list() == ["1", "2", "5"]
     assert events["ingested_at"].to_list() == events["event_time"].to_list()
+    assert report.reasons == [
+        ("event_id", "the content already stored under this event_id", 1),
+        ("quantity", "INTEGER from pieces", 1),
+    ]
     kept = Quarantine(home.quarantine).read("shop")
     assert kept["row"].to_list() == [5, 6]
     assert kept["field"].to_list() == ["event_id", "quantity"]
@@ -123,6 +128,16 @@ def test_after_its_first_whole_import_a_sources_rows_are_known_on_arrival(
     assert not later.history
     assert later.stored == 1
     assert Lake(home.lake).read().filter(event_id="9")["ingested_at"].to_list() == [NOW + timedelta(days=1)]
+
+
+def test_an_import_that_found_no_event_does_not_end_the_history(
+    home: Home, plain: Settings, tmp_path: Path
+) -> None:
+    wrong = import_source(home, plain, shop(tmp_path, columns=COLUMNS | {"event_type": "'buy'"}), now=NOW)
+    assert wrong.stored == 0
+    assert wrong.reasons[0][0] == "event_type"
+    assert wrong.reasons[0][2] == 5
+    assert import_source(home, plain, shop(tmp_path), now=NOW).history
 
 
 @pytest.mark.parametrize("history", [True, False])
@@ -281,6 +296,7 @@ def test_what_is_wrong_is_named_in_one_line_and_the_exit_code_is_2(
         (["completejourny"], "did you mean 'completejourney'"),
         (["cdnow"], "TAGTIDE_DATA"),
         (["completejourney", "--until", "tomorrow"], "tomorrow"),
+        (["--nonsense", "x"], "--nonsense"),
     ],
 )
 def test_a_wrong_argument_is_named_and_the_exit_code_is_2(
@@ -290,6 +306,17 @@ def test_a_wrong_argument_is_named_and_the_exit_code_is_2(
     error = capsys.readouterr().err
     assert named in error.splitlines()[0]
     assert "Traceback" not in error
+
+
+def test_a_damaged_report_is_named(home: Home, plain: Settings, tmp_path: Path) -> None:
+    import_source(home, plain, shop(tmp_path), now=NOW)
+    (saved,) = (home.sources / "shop").glob("import-*.json")
+    saved.write_text("{")
+    with pytest.raises(SourceError, match=r"import-.*\.json is damaged"):
+        import_source(home, plain, shop(tmp_path), now=NOW)
+    (home.sources / "shop" / "mapping.json").write_text("[]")
+    with pytest.raises(SourceError, match=r"mapping\.json is damaged"):
+        imported_mapping(home, "shop")
 
 
 def test_a_failed_import_leaves_the_next_one_its_history(home: Home, plain: Settings, tmp_path: Path) -> None:

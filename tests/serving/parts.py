@@ -9,7 +9,7 @@ import httpx
 from configs.home import Home
 from configs.settings import load_settings
 from features.event_log import EventLog, open_engine
-from features.memory import decode_memory
+from features.packed_memory import decode_memory
 from features.packed_store import CUSTOMER_MEMORY, SqlitePackedStore
 from features.quarantine import Quarantine
 from monitoring.ledger import Ledger

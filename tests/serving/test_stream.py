@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from features.memory import decode_memory, pack_memories
+from features.packed_memory import decode_memory, pack_memories
 from features.packed_store import CUSTOMER_MEMORY
 from serving.errors import NotReady, TooManyRequests
 from serving.intake import Intake, read_events

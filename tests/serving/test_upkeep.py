@@ -104,6 +104,26 @@ def test_a_failed_sweep_says_so_and_the_next_one_mends_it(parts):
     assert upkeep.sweep_problem == ""
 
 
+def test_one_customer_who_cannot_be_scored_does_not_cost_the_others_their_sweep(parts):
+    write(writer_of(parts), [event(number, f"c{number:03}") for number in range(120)])
+    upkeep = upkeep_of(parts)
+    upkeep.run(START_US)
+    scorer = parts.holder.scorer
+
+    class Picky:
+        versions = scorer.versions
+
+        def score_many(self, customers, now_us, **asked):
+            if "c007" in customers:
+                raise ValueError("damaged memory")
+            return scorer.score_many(customers, now_us, **asked)
+
+    parts.holder.scorer = Picky()
+    upkeep.run(START_US + 25 * HOUR_US)
+    assert "ValueError" in upkeep.sweep_problem
+    assert parts.claims().height == 120 + 70
+
+
 @given(
     st.integers(0, 400 * 24 * 60),
     st.sampled_from(["UTC", "Europe/London", "America/New_York", "Asia/Shanghai"]),

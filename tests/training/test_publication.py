@@ -82,7 +82,7 @@ def test_an_altered_bundle_is_not_published(home: Home, tmp_path: Path) -> None:
     model = registry.champion(home, "tags-f")
     assert model is not None
     (model.directory / "model.lgb").write_text("another tree\n")
-    with pytest.raises(BundleError, match="altered|model"):
+    with pytest.raises(BundleError, match=r"model\.lgb does not match"):
         publish(home, "tags-f", at=AT)
     assert "tags-f" not in published(home)
 
@@ -91,7 +91,7 @@ def test_a_published_copy_that_was_altered_is_not_pointed_to(home: Home, tmp_pat
     crown(home, tmp_path / "g", "tags-g", '{"g": 1}')
     result = publish(home, "tags-g", at=AT)
     (result.directory / "bundle.json").write_text("{}")
-    with pytest.raises(BundleError, match="altered|bundle"):
+    with pytest.raises(BundleError, match=r"bundle\.json does not match"):
         publish(home, "tags-g", at=AT)
 
 

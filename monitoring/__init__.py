@@ -1,0 +1,1 @@
+"""What was promised, what came true, and what to do about it."""

@@ -1,0 +1,23 @@
+"""Errors of the monitoring layer.
+
+TagtideError
+└── MonitoringError
+    ├── LedgerError          the ledger's database cannot be used, or a row does not fit it
+    └── ReportError          a report cannot be made or written
+"""
+
+from __future__ import annotations
+
+from configs.errors import TagtideError
+
+
+class MonitoringError(TagtideError):
+    """Something about the ledger, its figures or its reports."""
+
+
+class LedgerError(MonitoringError):
+    """The ledger's database cannot be used, or a row does not fit it."""
+
+
+class ReportError(MonitoringError):
+    """A report cannot be made or written."""

@@ -1,0 +1,1 @@
+"""The commands: they wire the other packages together and decide nothing themselves."""

@@ -1,0 +1,209 @@
+"""`tagtide features`: features at decision instants for training, and what the online store serves from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import polars as pl
+import typer
+
+from configs.home import Home
+from configs.settings import Settings
+from pipelines.instants import instant_option
+from pipelines.invocation import Invocation, JsonFlag
+
+if TYPE_CHECKING:
+    from features.history import History
+    from training.datasets import DecisionRows
+    from training.workbench import Workbench
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FeaturesReport:
+    """What was computed.
+
+    Attributes
+    ----------
+    as_of
+        The instant, ISO.
+    customers
+        Customers with a profile at the latest day boundary before it.
+    snapshots
+        Rows at decision instants, per feature view.
+    online
+        Keys in the online store, per feature view, counted after materialising.
+    """
+
+    as_of: str
+    customers: int
+    snapshots: dict[str, int]
+    online: dict[str, int]
+
+
+def latest_known(home: Home) -> datetime:
+    """Return the instant after everything in the lake became known: the default ``--as-of``.
+
+    Raises
+    ------
+    CommandError
+        If the lake is empty.
+    """
+    from features.lake import Lake
+    from pipelines.errors import CommandError
+
+    span = Lake(home.lake).span()
+    if span is None:
+        raise CommandError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
+    return span[1]
+
+
+def open_workbench(home: Home, settings: Settings, as_of: datetime, say: Say) -> Workbench:
+    """Read everything known by an instant, as training needs it.
+
+    Raises
+    ------
+    CommandError
+        If the lake is empty.
+    """
+    from features.event_log import EventLog, open_engine
+    from features.lake import Lake
+    from features.tags import load_catalogue
+    from training.workbench import Budget, Workbench
+
+    latest_known(home)
+    say("reading the lake")
+    lake = Lake(home.lake)
+    url = None if settings.database_url is None else settings.database_url.get_secret_value()
+    engine = open_engine(url, home)
+    try:
+        EventLog(engine).compact(lake)
+    finally:
+        engine.dispose()
+    return Workbench(lake.read(known_by=as_of), as_of, settings, load_catalogue(), Budget())
+
+
+def write_snapshots(
+    home: Home,
+    settings: Settings,
+    bench: Workbench,
+    decisions: Sequence[DecisionRows],
+    say: Say,
+    *,
+    with_pairs: bool = True,
+) -> dict[str, int]:
+    """Compute features at every decision instant of a workbench and register them with Feast.
+
+    Parameters
+    ----------
+    decisions
+        The rows whose customer features are wanted.
+    with_pairs
+        Whether those of categories and brands are wanted as well.
+    """
+    from features import affinity, customer
+    from features.feast_objects import BRAND_SNAPSHOT, CATEGORY_SNAPSHOT, CUSTOMER_SNAPSHOT
+    from features.store import apply, write_snapshot
+    from training.datasets import DecisionRows, customer_snapshot, pair_snapshot
+
+    apply(home, settings, customer.catalogue(), affinity.catalogue())
+    views = {"category": CATEGORY_SNAPSHOT, "brand": BRAND_SNAPSHOT}
+    say("computing customer features")
+    written = {
+        CUSTOMER_SNAPSHOT: write_snapshot(
+            home, CUSTOMER_SNAPSHOT, customer_snapshot(bench.history, DecisionRows.joined(decisions))
+        )
+    }
+    families, _ = bench.runnable()
+    for family in families if with_pairs else ():
+        if family.key is not None and views[family.key] not in written:
+            say(f"computing features of customers and each {family.key}")
+            written[views[family.key]] = write_snapshot(
+                home, views[family.key], pair_snapshot(*bench.pairs(family))
+            )
+    return written
+
+
+def publish_profiles(
+    home: Home, settings: Settings, events: pl.DataFrame, history: History, as_of: datetime, say: Say
+) -> dict[str, int]:
+    """Write memories and profiles to Parquet, materialise them through Feast, and count them online."""
+    import numpy as np
+
+    from features import affinity, customer
+    from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, KEY_PROFILE, open_packed_store
+    from features.publishing import customer_frame, key_frame, key_rows, memory_rows, profile_rows
+    from features.store import apply, materialise, write_snapshot
+    from features.windows import to_us
+    from serving.upkeep import BOUNDARY_MARK
+
+    now_us = to_us(as_of)
+    boundary = int(history.boundary(np.array([now_us]))[0])
+    say("packing memories and profiles")
+    apply(home, settings, customer.catalogue(), affinity.catalogue())
+    write_snapshot(home, CUSTOMER_MEMORY, customer_frame(memory_rows(events, now_us)))
+    write_snapshot(home, CUSTOMER_PROFILE, customer_frame(profile_rows(history, boundary)))
+    write_snapshot(home, KEY_PROFILE, key_frame(key_rows(history, boundary)))
+    counts = materialise(home, settings, as_of, progress=say)
+    with contextlib.closing(open_packed_store(home, settings)) as store:
+        store.put_mark(BOUNDARY_MARK, boundary)
+    return counts
+
+
+def build_features(home: Home, settings: Settings, as_of: datetime, say: Say) -> FeaturesReport:
+    """Compute snapshots, memories and profiles as of an instant, and materialise them."""
+    from features.lake import Lake
+
+    bench = open_workbench(home, settings, as_of, say)
+    rows = [bench.tag_rows, *(bench.propensity_rows(horizon) for horizon in ("72h", "7d"))]
+    snapshots = write_snapshots(home, settings, bench, rows, say)
+    events = Lake(home.lake).read(known_by=as_of)
+    online = publish_profiles(home, settings, events, bench.history, as_of, say)
+    return FeaturesReport(as_of.isoformat(), online["customer_profile"], snapshots, online)
+
+
+def command(
+    ctx: typer.Context,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute features as of an instant: for training, and for the online store.
+
+    Registers the feature views with Feast, writes features at the decision instants of the slices that models
+    are fitted, calibrated and certified on, and materialises memories and profiles into the online store.
+
+    \b
+    [bold]Examples[/bold]
+      tagtide features                      as of the last event known
+      tagtide features --as-of 2017-10-31   as of that midnight
+    """
+    invocation = ctx.ensure_object(Invocation)
+    home, settings = invocation.home(), invocation.settings
+    instant = latest_known(home) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
+    with invocation.steps() as say:
+        report = build_features(home, settings, instant, say)
+    invocation.emit(vars(report), as_table(report), as_json)
+
+
+def as_table(report: FeaturesReport) -> Any:
+    """Show a report as a table."""
+    from rich.table import Table
+
+    table = Table(title=f"Features as of {report.as_of}")
+    table.add_column("feature view")
+    table.add_column("what")
+    table.add_column("rows", justify="right")
+    for what, counts in (("at decision instants", report.snapshots), ("online", report.online)):
+        for view, count in counts.items():
+            table.add_row(view, what, f"{count:,}")
+    return table

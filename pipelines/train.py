@@ -1,0 +1,272 @@
+"""`tagtide train`: models from what is known as of an instant, registered as challengers."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from configs.errors import did_you_mean
+from configs.home import Home
+from configs.settings import Settings
+from pipelines.build_features import latest_known, open_workbench, write_snapshots
+from pipelines.errors import CommandError
+from pipelines.instants import instant_option
+from pipelines.invocation import Invocation, JsonFlag
+
+if TYPE_CHECKING:
+    from features.tags import TagFamily
+    from training.artifact import Bundle
+    from training.workbench import Workbench
+
+Say = Callable[[str], None]
+
+WHAT = ("all", "tags", "propensity", "clv")
+CLV_HORIZON_DAYS = 90
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One model that was trained, or why it was not.
+
+    Attributes
+    ----------
+    task
+        ``tags-<family>``, ``propensity`` or ``clv``.
+    model_version
+        Its version in the registry; empty where it was skipped.
+    seconds
+        Training time, its training set included.
+    metrics
+        Figures on the slice nothing was chosen on.
+    skipped
+        Why it was not trained; empty where it was.
+    """
+
+    task: str
+    model_version: str
+    seconds: float
+    metrics: dict[str, Any]
+    skipped: str = ""
+
+
+def train(
+    home: Home,
+    settings: Settings,
+    what: Sequence[str],
+    as_of: datetime,
+    say: Say,
+    families: Sequence[str] = (),
+) -> list[TrainedModel]:
+    """Train models as of an instant and register each as challenger.
+
+    Parameters
+    ----------
+    what
+        Some of `WHAT`.
+    families
+        Tag families to train; all of the catalogue if empty.
+
+    Raises
+    ------
+    TrainingDataError
+        If the data is too short or too poor for what was asked, with the numbers.
+    """
+    bench = open_workbench(home, settings, as_of, say)
+    wanted = set(WHAT[1:]) if "all" in what else set(what)
+    rows = []
+    if "tags" in wanted:
+        rows.append(bench.tag_rows)
+    if "propensity" in wanted:
+        rows += [bench.propensity_rows(horizon) for horizon in ("72h", "7d")]
+    if "clv" in wanted:
+        rows.append(bench.clv_rows(CLV_HORIZON_DAYS))
+    if rows:
+        write_snapshots(home, settings, bench, rows, say, with_pairs="tags" in wanted)
+    trained: list[TrainedModel] = []
+    if "tags" in wanted:
+        trained += _train_tags(home, settings, bench, families, say)
+    if "propensity" in wanted:
+        trained.append(_registered(home, bench, partial(train_propensity, home, settings, bench, say), say))
+    if "clv" in wanted:
+        trained.append(_registered(home, bench, partial(train_value, home, settings, bench, say), say))
+    return trained
+
+
+def _train_tags(
+    home: Home, settings: Settings, bench: Workbench, families: Sequence[str], say: Say
+) -> list[TrainedModel]:
+    runnable, missing = bench.runnable()
+    for name in families:
+        if name not in bench.families:
+            raise CommandError(
+                f"unknown tag family {name!r}{did_you_mean(name, bench.families)}; "
+                f"expected one of {', '.join(bench.families)}"
+            )
+    trained = [
+        TrainedModel(f"tags-{name}", "", 0.0, {}, f"the data has no {' or '.join(events)}")
+        for name, events in missing.items()
+        if not families or name in families
+    ]
+    for family in runnable:
+        if families and family.family not in families:
+            continue
+        make = partial(train_family, home, settings, bench, family, say)
+        trained.append(_registered(home, bench, make, say))
+    return trained
+
+
+def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFamily, say: Say) -> Bundle:
+    """Train one tag family on its Feast training set."""
+    from features.store import training_frame
+    from training.tags import tag_data, train_tags
+
+    claims = bench.claims(family)
+    joined = training_frame(home, settings, f"{family.family}_v1", claims.frame, say)
+    data = tag_data(bench.history, bench.judge, family, bench.tag_rows, claims, joined)
+    say(f"training tags of family {family.family} on {joined.height:,} claims")
+    return train_tags(
+        bench.history,
+        bench.judge,
+        family,
+        data,
+        bench.tag_rows,
+        as_of=bench.as_of.isoformat(),
+        seed=settings.seed,
+        threads=settings.threads,
+        fingerprint=bench.fingerprint,
+    )
+
+
+def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say) -> Bundle:
+    """Train purchase propensity for every horizon on its Feast training set."""
+    from features import customer
+    from features.store import training_frame
+    from training.datasets import key_frame
+    from training.propensity import HORIZONS_HOURS, PropensityData, purchased_within, train_propensity
+
+    data = {}
+    for horizon, hours in HORIZONS_HOURS.items():
+        rows = bench.propensity_rows(horizon)
+        joined = training_frame(home, settings, "propensity_v1", key_frame(bench.history, rows), say)
+        features = {one.name: joined[one.name].to_numpy() for one in customer.catalogue()}
+        data[horizon] = PropensityData(rows, features, purchased_within(bench.judge, rows, hours))
+    say("training purchase propensity")
+    return train_propensity(
+        data,
+        as_of=bench.as_of.isoformat(),
+        seed=settings.seed,
+        threads=settings.threads,
+        fingerprint=bench.fingerprint,
+    )
+
+
+def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> Bundle:
+    """Train customer lifetime value on its Feast training set."""
+    from features.store import training_frame
+    from training.clv_bundle import train_bundle
+    from training.datasets import key_frame
+
+    rows = bench.clv_rows(CLV_HORIZON_DAYS)
+    joined = training_frame(home, settings, "clv_v1", key_frame(bench.history, rows), say)
+    say("training customer lifetime value")
+    return train_bundle(bench, bench.spend, joined, CLV_HORIZON_DAYS)
+
+
+def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: Say) -> TrainedModel:
+    from training.artifact import save_bundle
+    from training.registry import log_bundle
+
+    begun = time.perf_counter()
+    bundle = make()
+    seconds = time.perf_counter() - begun
+    say(f"registering {bundle.task}")
+    with tempfile.TemporaryDirectory() as folder:
+        digest = save_bundle(Path(folder) / "bundle", bundle)
+        version = log_bundle(
+            home,
+            bundle.task,
+            Path(folder) / "bundle",
+            params={
+                "seed": bench.settings.seed,
+                "as_of": bundle.as_of,
+                "rows": bundle.fingerprint.get("rows"),
+            },
+            metrics=bundle.metrics,
+            tags={
+                "sha256": digest,
+                "as_of": bundle.as_of,
+                "data_sha256": str(bundle.fingerprint.get("sha256")),
+            },
+        )
+    return TrainedModel(bundle.task, version.model_version, seconds, dict(bundle.metrics))
+
+
+def command(
+    ctx: typer.Context,
+    what: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(WHAT)}.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
+        ),
+    ] = None,
+    families: Annotated[
+        str, typer.Option("--families", metavar="NAMES", help="Tag families, separated by commas.")
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train models on what was known at an instant, and register each as challenger.
+
+    Every model is fitted, calibrated and measured on slices of time that follow each other with an embargo in
+    between, beside plain baselines on the same rows. `tagtide promote` puts a challenger to work.
+
+    \b
+    [bold]Examples[/bold]
+      tagtide train                              all models, as of the last event known
+      tagtide train propensity clv               two of them
+      tagtide train tags --families interest     one tag family
+      tagtide train --as-of 2017-10-31           as they would have been trained that midnight
+    """
+    invocation = ctx.ensure_object(Invocation)
+    home, settings = invocation.home(), invocation.settings
+    chosen = what or ["all"]
+    for name in chosen:
+        if name not in WHAT:
+            raise CommandError(f"cannot train {name!r}{did_you_mean(name, WHAT)}; expected {', '.join(WHAT)}")
+    instant = latest_known(home) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
+    names = [name.strip() for name in families.split(",") if name.strip()]
+    with invocation.steps() as say:
+        trained = train(home, settings, chosen, instant, say, names)
+    invocation.emit({"as_of": instant, "models": trained}, as_table(trained), as_json)
+
+
+HEADLINES = {
+    "tags": ("precision_observed", "useful_tags_per_customer_day", "certified_tags"),
+    "propensity": ("72h.auc", "72h.ece", "7d.auc"),
+    "clv": ("bias", "normalized_gini", "interval_coverage_80"),
+}
+
+
+def as_table(trained: Sequence[TrainedModel]) -> Any:
+    """Show what was trained as a table."""
+    from rich.table import Table
+
+    from training.gate import flatten
+
+    table = Table(title="Trained models")
+    for title in ("model", "version", "seconds", "figures on the slice nothing was chosen on"):
+        table.add_column(title)
+    for model in trained:
+        flat = flatten(model.metrics)
+        names = HEADLINES[model.task.split("-", 1)[0]]
+        figures = ", ".join(f"{name} {flat[name]:.3f}" for name in names if name in flat)
+        table.add_row(model.task, model.model_version, f"{model.seconds:.1f}", model.skipped or figures)
+    return table

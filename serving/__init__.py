@@ -1,0 +1,1 @@
+"""The HTTP service: events in, tags, propensities and customer lifetime values out."""

@@ -1,0 +1,113 @@
+"""Puts together what is said about customers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from features.life_cycle import TagRecord
+from features.windows import from_us
+from serving.clock import Clock
+from serving.errors import NotReady
+from serving.live_tags import LiveTags
+from serving.schemas import CustomerPrediction, CustomerTags, Tag
+from serving.scores import CustomerScores, ScorerHolder
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows as of one instant, by one set of models."""
+
+    as_of: datetime
+    model_version: dict[str, str]
+    customers: list[CustomerPrediction]
+
+
+class Answers:
+    """Reads: propensity, value and stage are computed now, tags are those that are live now.
+
+    Nothing here makes a claim. Safe to share between threads.
+    """
+
+    def __init__(self, live_tags: LiveTags, scorers: ScorerHolder, clock: Clock) -> None:
+        self._live_tags = live_tags
+        self._scorers = scorers
+        self._clock = clock
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Model version by task, of the models in force."""
+        return dict(self._scorers.versions)
+
+    def now(self) -> datetime:
+        """Return the service's present."""
+        return from_us(self._clock.now_us())
+
+    def predict(self, customers: Sequence[str], *, with_reasons: bool = False) -> Answer:
+        """Answer about customers, known or not, in the order given.
+
+        Raises
+        ------
+        NotReady
+            If no model is in force.
+        """
+        scorer, versions = self._scorers.scorer, self.versions
+        if scorer is None:
+            raise NotReady("no model is in force; GET /v1/status says why")
+        now_us = self._clock.now_us()
+        distinct = list(dict.fromkeys(customers))
+        live = self._live_tags.live(distinct, now_us)
+        scores = scorer.score_many(distinct, now_us, with_tags=with_reasons, with_reasons=with_reasons)
+        rows = {
+            customer: _prediction(
+                customer, scores[customer], live.get(customer, []), with_reasons=with_reasons
+            )
+            for customer in distinct
+        }
+        return Answer(from_us(now_us), versions, [rows[customer] for customer in customers])
+
+    def tags(self, customers: Sequence[str]) -> list[CustomerTags]:
+        """Return the live tags of customers, in the order given."""
+        live = self._live_tags.live(customers, self._clock.now_us())
+        return [
+            CustomerTags(customer, [_tag(record, UNSET) for record in live.get(customer, [])])
+            for customer in customers
+        ]
+
+
+def _prediction(
+    customer: str, scores: CustomerScores, live: Sequence[TagRecord], *, with_reasons: bool
+) -> CustomerPrediction:
+    reasons: Mapping[str, list[dict[str, Any]]] = {tag.tag_id: list(tag.reasons) for tag in scores.tags}
+    tags = [_tag(one, reasons.get(one.evidence.tag_id, []) if with_reasons else UNSET) for one in live]
+    return CustomerPrediction(
+        customer_id=customer,
+        status=scores.status,
+        life_cycle_stage=scores.life_cycle_stage,
+        propensity=dict(scores.propensity),
+        clv=None if scores.clv is None else dict(scores.clv),
+        tags=tags,
+    )
+
+
+def _tag(record: TagRecord, reasons: list[dict[str, Any]] | UnsetType) -> Tag:
+    evidence = record.evidence
+    was_renewed = record.claimed_at_us > record.assigned_at_us
+    return Tag(
+        tag_id=evidence.tag_id,
+        family=evidence.family,
+        key=evidence.key,
+        probability=evidence.probability,
+        probability_if_observed=evidence.probability_if_observed,
+        precision=evidence.certified_precision,
+        lift=evidence.certified_lift,
+        model_version=evidence.model_version,
+        assigned_at=from_us(record.assigned_at_us),
+        renewed_at=from_us(record.claimed_at_us) if was_renewed else None,
+        expires_at=from_us(record.expires_at_us),
+        reasons=reasons,
+    )

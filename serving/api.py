@@ -1,0 +1,152 @@
+"""Assembles the HTTP application out of its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from configs.settings import Settings
+from features.packed_store import PackedStore
+from serving.answers import Answers
+from serving.clock import Clock
+from serving.envelope import Envelope, on_api_error, on_http_exception
+from serving.errors import ApiError
+from serving.live_tags import LiveTags
+from serving.measures import Measures
+from serving.readiness import Readiness
+from serving.routes import OPERATIONS, Routes
+from serving.scores import ScorerHolder
+from serving.security import BearerAuth
+from serving.stream import DurableLog, RefusalKeeper, Writer
+from serving.tagging import ClaimLedger, Tagging
+from serving.upkeep import Background, Upkeep, until_due
+
+READERS = 2
+"""Threads that score for reads: more would only take turns."""
+
+
+def create_app(
+    settings: Settings,
+    store: PackedStore,
+    log: DurableLog,
+    ledger: ClaimLedger,
+    scorers: ScorerHolder,
+    clock: Clock,
+    *,
+    refresh: Callable[[int], None],
+    quarantine: RefusalKeeper | None = None,
+    watch: Callable[[], object] | None = None,
+    watch_seconds: float = 1.0,
+    close: Callable[[], None] | None = None,
+) -> Starlette:
+    """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
+
+    Parameters
+    ----------
+    settings
+        Limits, rhythms and the bearer token.
+    store, log, ledger, scorers, clock
+        Online values, durable events, claims, models and the present.
+    refresh
+        Recomputes and writes the profiles as of a day boundary, microseconds since the epoch.
+    quarantine
+        Where refused rows are kept.
+    watch
+        Called every ``watch_seconds``; follows the published models.
+    close
+        Called last of all: gives back what was opened for the service.
+
+    Returns
+    -------
+    The application; ``app.state.readiness`` tells whether it can answer.
+
+    Raises
+    ------
+    ConfigError
+        If no bearer token is configured.
+    """
+    auth = BearerAuth(settings.api_token)
+    measures = Measures()
+    live_tags = LiveTags(store)
+    tagging = Tagging(
+        live_tags, ledger, scorers, renew_after_us=settings.renew_after_hours * 3600 * 1_000_000
+    )
+    writer = Writer(log, store, tagging, clock, measures, quarantine=quarantine)
+    upkeep = Upkeep(settings, store, live_tags, tagging, measures, refresh, writer.lock)
+    if clock.kind == "replay":
+        writer.before_rows = upkeep.run
+    readiness = Readiness(
+        required={
+            "store": lambda: _reached(store),
+            "stream": lambda: writer.problem,
+            "models": lambda: "" if scorers.scorer is not None else scorers.problem,
+        },
+        informative={
+            "published_models": lambda: scorers.problem,
+            "profiles": lambda: upkeep.refresh_problem,
+            "tagging": lambda: writer.tagging_problem,
+            "sweep": lambda: upkeep.sweep_problem,
+        },
+    )
+    answers = Answers(live_tags, scorers, clock)
+    routes = Routes(settings, store, live_tags, clock, writer, upkeep, readiness, measures, answers)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        threads = []
+        if watch is not None:
+            await asyncio.to_thread(watch)
+            threads.append(Background("tagtide-watch", _every(watch_seconds, watch)))
+        if clock.kind == "wall":
+            threads.append(Background("tagtide-upkeep", lambda: until_due(upkeep, clock)))
+        await asyncio.to_thread(writer.start)
+        for thread in threads:
+            thread.start()
+        routes.readers = ThreadPoolExecutor(READERS, "tagtide-reader")
+        try:
+            yield
+        finally:
+            for thread in threads:
+                await asyncio.to_thread(thread.stop)
+            await asyncio.to_thread(writer.stop)
+            routes.readers.shutdown()
+            if close is not None:
+                close()
+
+    templates = {one.name: one.path for one in OPERATIONS}
+    app = Starlette(
+        routes=[
+            Route(_starlette_path(one.path), getattr(routes, one.name), methods=[one.method], name=one.name)
+            for one in OPERATIONS
+        ],
+        middleware=[Middleware(Envelope, auth=auth, measures=measures, templates=templates)],
+        exception_handlers={ApiError: on_api_error, HTTPException: on_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.readiness = readiness
+    return app
+
+
+def _every(seconds: float, act: Callable[[], object]) -> Callable[[], float]:
+    def run() -> float:
+        act()
+        return seconds
+
+    return run
+
+
+def _reached(store: PackedStore) -> str:
+    store.mark("reached")
+    return ""
+
+
+def _starlette_path(path: str) -> str:
+    return path.replace("{customer_id}", "{customer_id:path}")

@@ -1,0 +1,75 @@
+"""Makes the application of a home: the one place where stores, models and clock are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+
+from configs.home import Home
+from configs.settings import Settings
+from features.event_log import EventLog, open_engine
+from features.lake import Lake
+from features.packed_store import PackedStore, open_packed_store
+from features.quarantine import Quarantine
+from features.windows import to_us
+from monitoring.ledger import Ledger
+from serving.api import create_app
+from serving.bundle_watch import POINTER, BundleWatch
+from serving.clock import ReplayClock, WallClock
+from serving.refresh import refresh_profiles
+from serving.scores import Scorer
+from serving.stream import STREAM_MARK
+from serving.upkeep import BOUNDARY_MARK
+
+
+def assemble(home: Home, settings: Settings) -> Starlette:
+    """Open what a home holds and make the application of it.
+
+    Raises
+    ------
+    TagtideError
+        If a store, the log or the ledger cannot be opened, or no bearer token is set.
+    """
+    database_url = None if settings.database_url is None else settings.database_url.get_secret_value()
+    store = open_packed_store(home, settings)
+    engine = open_engine(database_url, home)
+    log, lake = EventLog(engine), Lake(home.lake)
+
+    def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
+        from serving.scorer import load_scorer
+
+        return load_scorer(home, settings, store, named)
+
+    def refresh(boundary_us: int) -> None:
+        refresh_profiles(settings, store, log, lake, boundary_us)
+
+    def close() -> None:
+        store.close()
+        engine.dispose()
+
+    watch = BundleWatch(home.bundles / POINTER, load)
+    return create_app(
+        settings,
+        store,
+        log,
+        Ledger(engine),
+        watch,
+        WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake)),
+        refresh=refresh,
+        quarantine=Quarantine(home.quarantine),
+        watch=watch.check,
+        close=close,
+    )
+
+
+def start_of_replay(store: PackedStore, log: EventLog, lake: Lake) -> int:
+    """Return where a home's data end, microseconds since the epoch, UTC.
+
+    A replay begins there: what is known already may not become unknown again.
+    """
+    span = lake.span()
+    latest = [store.mark(BOUNDARY_MARK) or 0, 0 if span is None else to_us(span[1])]
+    applied = log.read_after((store.mark(STREAM_MARK) or 0) - 1, 1)
+    return max([*latest, *(to_us(instant) for instant in applied["ingested_at"].to_list())])

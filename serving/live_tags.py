@@ -1,0 +1,73 @@
+"""Where each customer's tags stand, packed in the online store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from features.life_cycle import LIFE_MAX_US, TagRecord
+from features.packed_store import PackedRow, PackedStore
+
+CUSTOMER_TAGS = "customer_tags"
+
+KEPT_US = LIFE_MAX_US + 24 * 3600 * 1_000_000
+"""A row written longer ago holds nothing that is live or bars a claim, microseconds."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(list[TagRecord])
+
+
+class LiveTags:
+    """Tag records by customer. Safe to share between threads; one thread at a time may write.
+
+    Parameters
+    ----------
+    store
+        The online store.
+    """
+
+    def __init__(self, store: PackedStore) -> None:
+        self._store = store
+
+    def read(self, customers: Sequence[str], now_us: int) -> dict[str, dict[str, TagRecord]]:
+        """Return every stored record, dead ones included, by customer and tag id."""
+        rows = self._store.get_many(CUSTOMER_TAGS, customers, now_us=now_us, ttl_us=None)
+        return {
+            customer: {record.evidence.tag_id: record for record in _decoder.decode(row.value)}
+            for customer, row in rows.items()
+        }
+
+    def live(self, customers: Sequence[str], now_us: int) -> dict[str, list[TagRecord]]:
+        """Return the tags that hold at ``now_us``, most probable first; a customer without one is missing."""
+        found = {}
+        for customer, records in self.read(customers, now_us).items():
+            live = [record for record in records.values() if record.is_live(now_us)]
+            if live:
+                live.sort(
+                    key=lambda record: (-record.evidence.probability_if_observed, record.evidence.tag_id)
+                )
+                found[customer] = live
+        return found
+
+    def write(
+        self,
+        changed: Mapping[str, Mapping[str, TagRecord]],
+        now_us: int,
+        mark: tuple[str, int] | None,
+    ) -> None:
+        """Replace customers' records as of ``now_us``, and set a progress mark with them."""
+        rows = [
+            PackedRow(customer, now_us, _encode(list(records.values())))
+            for customer, records in changed.items()
+        ]
+        if rows or mark is not None:
+            self._store.put_many(CUSTOMER_TAGS, rows, mark)
+
+    def carriers(self, since_us: int) -> Iterator[str]:
+        """Iterate over the customers who may have carried a tag at ``since_us`` or later."""
+        return self._store.keys(CUSTOMER_TAGS, newer_than_us=since_us - KEPT_US)
+
+    def count(self) -> int:
+        """Count the customers with stored records."""
+        return self._store.count(CUSTOMER_TAGS)

@@ -1,0 +1,166 @@
+"""What the routes read and answer, as types: validation, JSON and the OpenAPI document come from them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from features.events import ID_BYTES_MAX, TEXT_BYTES_MAX
+
+Instant = Annotated[datetime, Meta(tz=True)] | int | float
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+RowStatus = Literal["ok", "cold_start", "stale_profile"]
+
+ID = f"1 to {ID_BYTES_MAX} bytes"
+TEXT = f"1 to {TEXT_BYTES_MAX} bytes"
+TIME = "RFC 3339 with an offset, or Unix seconds"
+
+
+class Detail(Struct, frozen=True):
+    """One thing that is wrong; ``index`` is the row's position, null where the request itself is."""
+
+    index: int | None
+    field: str
+    value: str
+    expected: str
+
+
+class ErrorReply(Struct, frozen=True):
+    """The form of every error."""
+
+    code: str
+    message: str
+    details: list[Detail]
+    request_id: str
+
+
+class PostedEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """One event. The same (source, event_id) with the same content is stored once."""
+
+    event_id: Annotated[str, Meta(description=f"idempotency key within its source, {ID}")]
+    customer_id: Annotated[str, Meta(description=ID)]
+    event_type: str
+    event_time: Annotated[Instant, Meta(description=f"when it happened: {TIME}")]
+    ingested_at: Annotated[
+        Instant | None,
+        Meta(description="when it became known; only in a replay, where it is required"),
+    ] = None
+    item_id: Annotated[str | None, Meta(description=ID)] = None
+    category: Annotated[str | None, Meta(description=TEXT)] = None
+    brand: Annotated[str | None, Meta(description=TEXT)] = None
+    quantity: Int32 | None = 1
+    amount_minor: Annotated[Int64 | None, Meta(description="the line's total paid, minor units")] = None
+    discount_minor: Int64 | None = None
+    coupon_minor: Int64 | None = None
+    order_id: Annotated[str | None, Meta(description=ID)] = None
+    source: Annotated[str, Meta(description=f"who says so, {ID}")] = "api"
+
+
+class EventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Events to store."""
+
+    events: list[PostedEvent]
+
+
+class RawEventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The same with its rows unread, so that one bad row does not refuse the others."""
+
+    events: list[Raw]
+
+
+class PredictionsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Customers to answer about."""
+
+    customer_ids: list[str]
+
+
+class Tag(Struct, frozen=True, omit_defaults=True):
+    """A live tag. ``reasons`` only where one customer is asked for."""
+
+    tag_id: str
+    family: str
+    key: str | None
+    probability: Annotated[float, Meta(description="that it comes true, observed or not")]
+    probability_if_observed: Annotated[float, Meta(description="that it comes true, given it can be seen")]
+    precision: Annotated[float | None, Meta(description="what the contract promises")]
+    lift: Annotated[float | None, Meta(description="precision over the tag's base rate, when certified")]
+    model_version: str
+    assigned_at: datetime
+    renewed_at: datetime | None
+    expires_at: datetime
+    reasons: Annotated[
+        list[dict[str, Any]] | UnsetType,
+        Meta(description="feature, value and contribution of what speaks for the tag now"),
+    ] = UNSET
+
+
+class CustomerTags(Struct, frozen=True):
+    """A customer's live tags."""
+
+    customer_id: str
+    tags: list[Tag]
+
+
+class CustomerPrediction(Struct, frozen=True):
+    """All that is known of one customer now."""
+
+    customer_id: str
+    status: RowStatus
+    life_cycle_stage: str
+    propensity: Annotated[dict[str, float], Meta(description="probability of a purchase, by horizon")]
+    clv: Annotated[dict[str, Any] | None, Meta(description="null where no such model is published")]
+    tags: list[Tag]
+
+
+class EventsReply(Struct, frozen=True, omit_defaults=True):
+    """What became of posted events; ``customers`` only with ``?return=tags``."""
+
+    accepted: Annotated[int, Meta(description="stored now")]
+    duplicates: Annotated[int, Meta(description="stored already, with the same content")]
+    errors: list[Detail]
+    as_of: datetime
+    model_version: dict[str, str]
+    request_id: str
+    customers: list[CustomerTags] | UnsetType = UNSET
+
+
+class PredictionsReply(Struct, frozen=True):
+    """One row per valid id, in the order asked."""
+
+    as_of: datetime
+    model_version: dict[str, str]
+    request_id: str
+    customers: list[CustomerPrediction]
+    errors: list[Detail]
+
+
+class CustomerReply(Struct, frozen=True):
+    """One customer, with reasons."""
+
+    as_of: datetime
+    model_version: dict[str, str]
+    request_id: str
+    customer: CustomerPrediction
+
+
+class PartStatus(Struct, frozen=True):
+    """One part of the service."""
+
+    is_ready: bool
+    detail: str
+
+
+class StatusReply(Struct, frozen=True):
+    """Which part is ready, and what is being served."""
+
+    is_ready: bool
+    parts: dict[str, PartStatus]
+    clock: Literal["wall", "replay"]
+    as_of: datetime
+    profile_boundary: Annotated[datetime | None, Meta(description="what the profiles in use are as of")]
+    model_version: dict[str, str]
+    counts: dict[str, int]
+    request_id: str

@@ -1,0 +1,294 @@
+"""Scores customers from the online store: one packed read, the kernel, every published model."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from training.stages import life_cycle_stages
+
+from configs.home import Home
+from configs.settings import Settings
+from features import affinity, customer
+from features.live import KeyProfiles, LiveCustomers
+from features.memory import KEY_COLUMNS
+from features.packed_store import (
+    CUSTOMER_MEMORY,
+    CUSTOMER_PROFILE,
+    KEY_PROFILE,
+    LIFE_US,
+    PackedStore,
+    profile_key,
+)
+from features.profile import ORDER_COUNT
+from features.tags import load_catalogue
+from features.windows import LIFETIME, profile_boundary
+from serving.scores import CustomerScores, ScoredTag
+from serving.upkeep import BOUNDARY_MARK
+from training import propensity
+from training.artifact import Bundle, load_bundle
+from training.clv_bundle import load_model
+from training.clv_inputs import FEATURES as CLV_FEATURES
+from training.tag_model import TAGS_TASK, TagModel, TagScores
+
+Columns = Mapping[str, npt.NDArray[Any]]
+
+REASONS = 3
+"""How many reasons a tag is given with, strongest first."""
+
+
+class BundleScorer:
+    """Scores customers with the published bundles. Safe to share between threads.
+
+    Parameters
+    ----------
+    store
+        Packed memories and profiles.
+    settings
+        Business time zone and publication lag.
+    bundles
+        Per task a bundle, such as `training.publication.published` names them.
+    versions
+        Per task its model version.
+    """
+
+    def __init__(
+        self,
+        store: PackedStore,
+        settings: Settings,
+        bundles: Mapping[str, Bundle],
+        versions: Mapping[str, str],
+    ) -> None:
+        families = load_catalogue()
+        self._store = store
+        self._settings = settings
+        self._versions = dict(versions)
+        self._tags = [
+            TagModel(bundle, families[task.removeprefix(TAGS_TASK)])
+            for task, bundle in bundles.items()
+            if task.startswith(TAGS_TASK) and task.removeprefix(TAGS_TASK) in families
+        ]
+        found = bundles.get(propensity.TASK)
+        self._propensity = None if found is None else propensity.PropensityModel(found)
+        value = bundles.get("clv")
+        self._clv = None if value is None else load_model(value, threads=1)
+        self._keys: tuple[int, dict[str, KeyProfiles]] | None = None
+        self._lock = threading.Lock()
+
+    def score_many(
+        self, customers: Sequence[str], now_us: int, *, with_tags: bool, with_reasons: bool
+    ) -> dict[str, CustomerScores]:
+        """Score customers as of an instant; see `serving.scores.Scorer`."""
+        if not customers:
+            return {}
+        boundary = self._boundary(now_us)
+        memories = self._store.get_many(CUSTOMER_MEMORY, customers, now_us=now_us, ttl_us=LIFE_US)
+        profiles = self._store.get_many(CUSTOMER_PROFILE, customers, now_us=now_us, ttl_us=LIFE_US)
+        live = LiveCustomers(
+            customers,
+            [memories[name].value if name in memories else None for name in customers],
+            [profiles[name].value if name in profiles else None for name in customers],
+            now_us,
+            boundary,
+            self._key_profiles(boundary, now_us),
+            self._settings.zone,
+        )
+        columns = customer.CATALOGUE.compute(live.rows)
+        usable = live.is_known & ~live.is_stale
+        tags = self._scored_tags(live, columns, with_reasons) if with_tags else {}
+        purchase = {} if self._propensity is None else self._propensity.score(columns)
+        priors = {} if self._propensity is None else self._propensity.priors
+        stages = life_cycle_stages(columns)
+        buyers = np.flatnonzero(usable & (live.rows.total(ORDER_COUNT, LIFETIME) > 0))
+        values = self._values(columns, buyers)
+        hashes = _row_hashes(columns, len(customers))
+        scores = {}
+        for row, name in enumerate(customers):
+            known = bool(usable[row])
+            scores[name] = CustomerScores(
+                propensity={
+                    horizon: float(found[row]) if known else priors[horizon]
+                    for horizon, found in purchase.items()
+                },
+                clv=values.get(row),
+                life_cycle_stage=stages[row] if known else "new",
+                tags=tags.get(row, ()) if known else (),
+                status="ok" if known else "stale_profile" if live.is_stale[row] else "cold_start",
+                model_versions=self._versions,
+                features_hash=hashes[row],
+            )
+        return scores
+
+    def _boundary(self, now_us: int) -> int:
+        mark = self._store.mark(BOUNDARY_MARK)
+        if mark is not None:
+            return mark
+        instants = np.array([now_us], np.int64)
+        return int(profile_boundary(instants, self._settings.zone, self._settings.publication_lag)[0])
+
+    def _key_profiles(self, boundary: int, now_us: int) -> dict[str, KeyProfiles]:
+        with self._lock:
+            if self._keys is None or self._keys[0] != boundary:
+                packed: dict[str, dict[str, bytes]] = {column: {} for column in KEY_COLUMNS}
+                prefixes = {profile_key(column, ""): column for column in KEY_COLUMNS}
+                names = list(self._store.keys(KEY_PROFILE))
+                for key, row in self._store.get_many(
+                    KEY_PROFILE, names, now_us=now_us, ttl_us=LIFE_US
+                ).items():
+                    for prefix, column in prefixes.items():
+                        if key.startswith(prefix):
+                            packed[column][key.removeprefix(prefix)] = row.value
+                self._keys = boundary, {column: KeyProfiles.unpack(rows) for column, rows in packed.items()}
+            return self._keys[1]
+
+    def _values(self, columns: Columns, buyers: npt.NDArray[np.int64]) -> dict[int, dict[str, Any]]:
+        if self._clv is None or len(buyers) == 0:
+            return {}
+        matrix = np.column_stack([columns[name][buyers].astype(np.float64) for name in CLV_FEATURES])
+        found = self._clv.predict(matrix)
+        return {
+            int(row): {
+                "horizon_days": self._clv.horizon_days,
+                "expected_minor": round(float(found.expected_minor[place])),
+                "low_minor": round(float(found.low_minor[place])),
+                "high_minor": round(float(found.high_minor[place])),
+                "purchase_minor": round(float(found.purchase_minor[place])),
+                "interaction_minor": round(float(found.interaction_minor[place])),
+                "referral_minor": round(float(found.referral_minor[place])),
+            }
+            for place, row in enumerate(buyers.tolist())
+        }
+
+    def _scored_tags(
+        self, live: LiveCustomers, columns: Columns, with_reasons: bool
+    ) -> dict[int, list[ScoredTag]]:
+        found: dict[int, list[ScoredTag]] = {}
+        candidates: dict[tuple[str, str], _Candidates] = {}
+        for model in self._tags:
+            family = model.family
+            if family.key is None:
+                active = np.flatnonzero(
+                    _active(columns, family.candidate.any_of, family.candidate.within_hours)
+                )
+                here = _Candidates({}, active, [""] * len(active))
+            else:
+                at = (family.key, repr(family.candidate.rule))
+                if at not in candidates:
+                    rows, keys = live.pair_rows(family.key, family.candidate.rule)
+                    candidates[at] = _Candidates(affinity.CATALOGUE.compute(rows), rows.customer_row, keys)
+                here = candidates[at]
+            if len(here.customer_row) == 0:
+                continue
+            scores = model.score(here.pairs, columns, here.customer_row, here.keys)
+            above = model.given(scores)
+            reasons = _reasons(model, here, columns, above) if with_reasons else {}
+            for place, row in enumerate(here.customer_row.tolist()):
+                found.setdefault(row, []).append(
+                    _scored(
+                        model, here.keys[place], scores, place, bool(above[place]), reasons.get(place, ())
+                    )
+                )
+        return found
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    pairs: Columns
+    customer_row: npt.NDArray[np.int64]
+    keys: Sequence[str]
+
+
+def _active(columns: Columns, event_types: Sequence[str], within_hours: int) -> npt.NDArray[np.bool_]:
+    since = [columns[f"seconds_since_last_{name}"] for name in event_types]
+    return np.asarray(np.fmin.reduce(since) < within_hours * 3600)
+
+
+def _scored(
+    model: TagModel, key: str, scores: TagScores, place: int, above: bool, reasons: Sequence[dict[str, Any]]
+) -> ScoredTag:
+    family = model.family
+    row = int(scores.certificate[place])
+    proved = model.contract[row] if row >= 0 else None
+    name = None if family.key is None else key
+    return ScoredTag(
+        tag_id=family.tag_id(name),
+        family=family.family,
+        key=name,
+        probability=float(scores.probability[place]),
+        probability_if_observed=float(scores.probability_if_observed[place]),
+        threshold=None if proved is None else proved["threshold"],
+        certified_precision=None if proved is None else proved["precision_shrunk"],
+        certified_lift=None if proved is None else proved["lift"],
+        certified=proved is not None and bool(proved["certified"]),
+        above=above,
+        reasons=reasons,
+    )
+
+
+def _reasons(
+    model: TagModel, here: _Candidates, columns: Columns, above: npt.NDArray[np.bool_]
+) -> dict[int, list[dict[str, Any]]]:
+    chosen = np.flatnonzero(above)
+    if len(chosen) == 0:
+        return {}
+    pairs = {name: values[chosen] for name, values in here.pairs.items()}
+    rows = here.customer_row[chosen]
+    keys = [here.keys[place] for place in chosen.tolist()]
+    names, contributions = model.contributions(pairs, columns, rows, keys)
+    reasons = {}
+    for number, place in enumerate(chosen.tolist()):
+        strongest = np.argsort(-np.abs(contributions[number, :-1]))[:REASONS]
+        reasons[place] = [
+            {
+                "feature": names[feature],
+                "value": _shown(names[feature], pairs, columns, number, int(rows[number]), keys[number]),
+                "contribution": round(float(contributions[number, feature]), 4),
+            }
+            for feature in strongest.tolist()
+        ]
+    return reasons
+
+
+def _shown(
+    name: str, pairs: Columns, columns: Columns, number: int, row: int, key: str
+) -> float | str | None:
+    if name in pairs:
+        value = float(pairs[name][number])
+    elif name in columns:
+        value = float(columns[name][row])
+    else:
+        return key
+    return None if np.isnan(value) else round(value, 4)
+
+
+def _row_hashes(columns: Columns, rows: int) -> list[str]:
+    matrix = np.column_stack([values.astype(np.float64) for values in columns.values()])
+    return [hashlib.blake2b(matrix[row].tobytes(), digest_size=8).hexdigest() for row in range(rows)]
+
+
+def load_scorer(
+    home: Home, settings: Settings, store: PackedStore, named: Mapping[str, Mapping[str, Any]]
+) -> BundleScorer:
+    """Load the bundles that the pointer names.
+
+    Parameters
+    ----------
+    named
+        Content of the pointer: per task ``path`` and ``model_version``.
+
+    Raises
+    ------
+    BundleError
+        If one is damaged or incompatible.
+    """
+    return BundleScorer(
+        store,
+        settings,
+        {task: load_bundle(home.bundles / one["path"]) for task, one in named.items()},
+        {task: str(one["model_version"]) for task, one in named.items()},
+    )

@@ -1,0 +1,117 @@
+"""Runs the BentoML service in this process: one process, so that none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, MutableMapping
+
+import uvicorn
+from starlette.applications import Starlette
+
+from configs import telemetry
+from configs.home import Home
+from serving.errors import ServingError
+from serving.service import bento_service
+
+GRACE_SECONDS = 5
+"""How long requests in flight may take after SIGTERM."""
+
+BACKLOG = 512
+SWITCH_SECONDS = 0.001
+"""How long one thread may keep the interpreter while another waits: the writer must not stall reads."""
+
+NOT_WANTED = frozenset({"TimeoutMiddleware", "OpenTelemetryMiddleware"})
+"""BentoML's middleware we run without. The first keeps a timer of every request for the length of its
+timeout, and would cut off a replay's refresh; the second costs half of a request's CPU for nobody."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Raises
+    ------
+    ServingError
+        If it is taken, or may not be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ServingError(
+            f"port {port} on {host} cannot be used: {error.strerror}",
+            "stop what listens there, or choose another with --port or TAGTIDE_SERVE_PORT",
+        ) from None
+    return listener
+
+
+def run(
+    home: Home,
+    environ: MutableMapping[str, str],
+    assemble: Callable[[], Starlette],
+    listener: socket.socket,
+    on_started: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Parameters
+    ----------
+    home
+        Where BentoML's own files may lie.
+    environ
+        The process's environment; telemetry is switched off in it.
+    assemble
+        Makes the application; called before anything is served, so that what is wrong shows at once.
+    listener
+        From `listen`.
+    on_started
+        Called once requests are answered.
+    """
+    telemetry.switch_off(environ)
+    environ.setdefault("BENTOML_HOME", str(home.root / "bentoml"))
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("serving").setLevel(logging.INFO)
+    app = assemble()
+    asgi = bento_service(lambda: app).to_asgi()
+    asgi.user_middleware = [one for one in asgi.user_middleware if one.cls.__name__ not in NOT_WANTED]
+    config = uvicorn.Config(
+        asgi,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # uvicorn ends gracefully on SIGTERM and then hands the signal on; the default would call that a crash.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        server = _Server(config, on_started)
+        server.run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listener.close()
+    if not server.started:
+        raise ServingError(
+            "the service did not start; see the messages above", "see GET /v1/status once it runs"
+        )
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            await asyncio.to_thread(self._on_started)

@@ -1,0 +1,179 @@
+"""Re-evaluates customers: scores become claims, and every step of a tag's life is written down."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from features.life_cycle import Evidence, Step, advance
+from monitoring.claims import Claim, ClaimKind, Origin, Transition
+from serving.live_tags import LiveTags
+from serving.scores import CustomerScores, ScoredTag, ScorerHolder
+
+CONTROL_SHARE = 0.002
+"""Share of scored pairs that were not assigned and are kept in the ledger as a control."""
+
+
+class ClaimLedger(Protocol):
+    """Where claims are written down; see `monitoring.ledger.Ledger`."""
+
+    def record(self, claims: Sequence[Claim], transitions: Sequence[Transition] = ()) -> None:
+        """Store claims and transitions in one transaction; what is stored already stays as it is."""
+
+
+class Tagging:
+    """Runs the life cycle of tags for some customers at one instant.
+
+    The ledger is written before the store: claims have ids made of customer, tag and instant, so that
+    repeating an evaluation after a crash writes nothing twice. Only one thread may call it at a time.
+
+    Parameters
+    ----------
+    live_tags, ledger, scorers
+        Where tags stand, where claims go, and who scores.
+    renew_after_us
+        Least time between two claims of one tag, microseconds.
+    """
+
+    def __init__(
+        self, live_tags: LiveTags, ledger: ClaimLedger, scorers: ScorerHolder, *, renew_after_us: int
+    ) -> None:
+        self._live_tags = live_tags
+        self._ledger = ledger
+        self._scorers = scorers
+        self._renew_after_us = renew_after_us
+        self._latest_us = 0
+
+    def evaluate(
+        self, customers: Sequence[str], now_us: int, *, origin: Origin, mark: tuple[str, int] | None = None
+    ) -> int:
+        """Score customers and move their tags on.
+
+        Parameters
+        ----------
+        customers
+            Distinct customer ids.
+        now_us
+            The instant, microseconds since the epoch, UTC. One before that of an earlier call (an event that
+            arrived while a sweep ran) is taken as that one.
+        origin
+            What caused the evaluation.
+        mark
+            A progress mark that becomes true with the stored tags.
+
+        Returns
+        -------
+        Number of claims made.
+        """
+        now_us = self._not_before(now_us)
+        scorer = self._scorers.scorer
+        if scorer is None:
+            self._live_tags.write({}, now_us, mark)
+            return 0
+        scores = scorer.score_many(customers, now_us, with_tags=True, with_reasons=False)
+        evidence = {customer: [_evidence(tag, one) for tag in one.tags] for customer, one in scores.items()}
+        return self._move(customers, evidence, now_us, origin, mark)
+
+    def expire(self, customers: Sequence[str], now_us: int) -> None:
+        """Write down the expiries of customers who are not scored any more."""
+        self._move(customers, {}, self._not_before(now_us), "sweep", None)
+
+    def _not_before(self, now_us: int) -> int:
+        self._latest_us = max(self._latest_us, now_us)
+        return self._latest_us
+
+    def _move(
+        self,
+        customers: Sequence[str],
+        evidence: Mapping[str, Sequence[Evidence]],
+        now_us: int,
+        origin: Origin,
+        mark: tuple[str, int] | None,
+    ) -> int:
+        stored = self._live_tags.read(customers, now_us)
+        claims: list[Claim] = []
+        transitions: list[Transition] = []
+        changed = {}
+        for customer in customers:
+            before = stored.get(customer, {})
+            found = evidence.get(customer)
+            step = advance(before, found, now_us, renew_after_us=self._renew_after_us)
+            if step.records != before:
+                changed[customer] = step.records
+            claims += _claims(customer, step, origin)
+            claims += _controls(customer, step, found or (), now_us, origin)
+            transitions += [
+                Transition(customer, one.tag_id, one.at_us, one.from_state, one.to_state, one.reason)
+                for one in step.changes
+            ]
+        if claims or transitions:
+            self._ledger.record(claims, transitions)
+        self._live_tags.write(changed, now_us, mark)
+        return sum(not claim.is_control for claim in claims)
+
+
+def _evidence(tag: ScoredTag, scores: CustomerScores) -> Evidence:
+    return Evidence(
+        tag_id=tag.tag_id,
+        family=tag.family,
+        key=tag.key,
+        probability=float(tag.probability),
+        probability_if_observed=float(tag.probability_if_observed),
+        threshold=tag.threshold,
+        certified_precision=tag.certified_precision,
+        certified_lift=tag.certified_lift,
+        model_version=scores.model_versions.get(f"tags-{tag.family}", ""),
+        is_certified=tag.certified,
+        is_above=tag.above,
+        features_hash=scores.features_hash,
+    )
+
+
+def _claims(customer: str, step: Step, origin: Origin) -> Iterator[Claim]:
+    for record in step.claims:
+        kind: ClaimKind = "renewed" if record.claimed_at_us > record.assigned_at_us else "assigned"
+        yield _claim(customer, record.evidence, (record.claimed_at_us, record.expires_at_us), origin, kind)
+
+
+def _controls(
+    customer: str, step: Step, evidence: Sequence[Evidence], now_us: int, origin: Origin
+) -> Iterator[Claim]:
+    for one in evidence:
+        if one.tag_id not in step.records and is_control(customer, one.tag_id, now_us):
+            yield _claim(customer, one, (now_us, now_us + one.life_us), origin, "assigned", is_control=True)
+
+
+def _claim(
+    customer: str,
+    evidence: Evidence,
+    life_us: tuple[int, int],
+    origin: Origin,
+    kind: ClaimKind,
+    *,
+    is_control: bool = False,
+) -> Claim:
+    return Claim(
+        customer_id=customer,
+        family=evidence.family,
+        tag_id=evidence.tag_id,
+        key=evidence.key,
+        probability=evidence.probability,
+        probability_if_observed=evidence.probability_if_observed,
+        threshold=evidence.threshold,
+        model_version=evidence.model_version,
+        features_hash=evidence.features_hash,
+        assigned_at_us=life_us[0],
+        expires_at_us=life_us[1],
+        origin=origin,
+        kind=kind,
+        certified_precision=evidence.certified_precision,
+        certified_lift=evidence.certified_lift,
+        is_control=is_control,
+    )
+
+
+def is_control(customer: str, tag_id: str, now_us: int) -> bool:
+    """Choose a pair as a control by hash, so that repeating an evaluation chooses the same ones."""
+    drawn = zlib.crc32(f"{customer}\x1f{tag_id}\x1f{now_us}".encode())
+    return drawn < CONTROL_SHARE * 2**32

@@ -1,0 +1,103 @@
+"""Scores that become probabilities."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
+
+from training.calibration import Calibrator, fit_isotonic
+
+FloatArray = npt.NDArray[np.float64]
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=60)
+
+
+def arrays(sample: list[tuple[int, bool]]) -> tuple[FloatArray, FloatArray]:
+    scores = np.array([score / 12 for score, _ in sample])
+    return scores, np.array([float(outcome) for _, outcome in sample])
+
+
+def pooled_by_hand(scores: FloatArray, outcomes: FloatArray) -> dict[float, float]:
+    """Pool adjacent violators the way it is taught: merge neighbouring blocks while one falls below the last."""
+    blocks: list[tuple[float, float, list[float]]] = []
+    for score in sorted(set(scores.tolist())):
+        inside = outcomes[scores == score]
+        blocks.append((float(inside.sum()), float(len(inside)), [score]))
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
+            hits, count, members = blocks.pop()
+            before = blocks.pop()
+            blocks.append((before[0] + hits, before[1] + count, before[2] + members))
+    margin = 1 / (len(scores) + 2)
+    return {
+        score: min(max(hits / count, margin), 1 - margin) for hits, count, members in blocks for score in members
+    }
+
+
+@given(SAMPLES)
+def test_the_fit_is_what_pooling_adjacent_violators_by_hand_gives(sample: list[tuple[int, bool]]) -> None:
+    scores, outcomes = arrays(sample)
+    pooled = pooled_by_hand(scores, outcomes)
+    expected = [pooled[score] for score in scores.tolist()]
+    np.testing.assert_allclose(fit_isotonic(scores, outcomes)(scores), expected, atol=1e-12)
+
+
+@given(SAMPLES)
+def test_the_map_answers_as_scikit_learn_does_between_and_beyond_the_knots(
+    sample: list[tuple[int, bool]],
+) -> None:
+    scores, outcomes = arrays(sample)
+    margin = 1 / (len(scores) + 2)
+    reference = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(scores, outcomes)
+    asked = np.linspace(-0.5, 1.5, 201)
+    np.testing.assert_allclose(fit_isotonic(scores, outcomes)(asked), reference.predict(asked), atol=1e-12)
+
+
+@given(SAMPLES)
+def test_a_higher_score_never_means_a_lower_probability_and_none_is_certain(
+    sample: list[tuple[int, bool]],
+) -> None:
+    scores, outcomes = arrays(sample)
+    answers = fit_isotonic(scores, outcomes)(np.linspace(-1, 2, 301))
+    assert (np.diff(answers) >= 0).all()
+    assert answers.min() >= 1 / (len(scores) + 2)
+    assert answers.max() <= 1 - 1 / (len(scores) + 2)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_a_sample_of_one_class_keeps_its_distance_from_certainty(outcome: float) -> None:
+    answers = fit_isotonic(np.linspace(0, 1, 8), np.full(8, outcome))(np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(answers, abs(outcome - 0.1))
+
+
+def test_one_score_for_everybody_becomes_the_share_of_positives() -> None:
+    fitted = fit_isotonic(np.full(10, 0.7), np.r_[np.ones(4), np.zeros(6)])
+    np.testing.assert_allclose(fitted(np.array([0.0, 0.7, 1.0])), 0.4)
+
+
+def test_calibrated_probabilities_come_true_as_often_as_they_say_on_fresh_data() -> None:
+    rng = np.random.default_rng(3)
+    scores, fresh = rng.random(20_000), rng.random(20_000)
+    fitted = fit_isotonic(scores, (rng.random(20_000) < scores**2).astype(float))
+    # the true probability of a score is its square: the fit is uniformly near it away from the ends
+    inner = fresh[(fresh > 0.05) & (fresh < 0.95)]
+    assert np.abs(fitted(inner) - inner**2).max() < 0.06
+    assert np.abs(fitted(inner) - inner**2).mean() < 0.012
+
+
+def test_a_missing_score_stays_missing() -> None:
+    fitted = Calibrator(np.array([0.0, 1.0]), np.array([0.1, 0.9]))
+    assert np.isnan(fitted(np.array([np.nan]))).all()
+
+
+def test_the_knots_survive_json_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    fitted = fit_isotonic(rng.random(300), rng.integers(0, 2, 300).astype(float))
+    again = Calibrator.from_json(json.loads(json.dumps(fitted.to_json())))
+    np.testing.assert_array_equal(again.scores, fitted.scores)
+    np.testing.assert_array_equal(again.probabilities, fitted.probabilities)

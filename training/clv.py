@@ -1,0 +1,305 @@
+"""Customer lifetime value: expected net spend over a horizon, with an interval, for everyone who ever bought.
+
+Rank and level are different problems. A two-part boosted model (`training.clv_ranker`), blended with BG/NBD +
+Gamma-Gamma, ranks customers; a level model (`training.clv_level`) sets the total; held-out customers give the
+interval (`training.clv_interval`).
+
+``expected = level x share of the blend``, split as the field's formula has it: purchase value + interactions
+x learnt value + referrals x learnt value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma
+from training.bgnbd import BgNbd
+from training.clv_cutoffs import TrainingRows, closed_cutoffs, trainable_horizon
+from training.clv_inputs import SPLIT_EVENTS, column, ranker_inputs, split_terms, summary_of_features
+from training.clv_interval import IntervalKnots, fit_interval
+from training.clv_level import Level, choose_level
+from training.clv_ranker import Ranker, fit_ranker
+from training.errors import TrainingDataError
+from training.gamma_gamma import GammaGamma
+from training.spend_history import DAY_US, SpendHistory
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+HORIZONS_DAYS = (90, 183, 365)
+
+RANKER_WEIGHT = 0.8
+"""Of the boosted model in the geometric blend with BG/NBD + Gamma-Gamma; chosen on rolling origins."""
+
+
+@dataclass(frozen=True)
+class ClvPrediction:
+    """Expected net spend per customer, minor units; every array has shape (n,).
+
+    ``purchase + interaction + referral = expected`` and ``0 <= low <= expected <= high``.
+    """
+
+    expected_minor: FloatArray
+    low_minor: FloatArray
+    high_minor: FloatArray
+    purchase_minor: FloatArray
+    interaction_minor: FloatArray
+    referral_minor: FloatArray
+
+
+@dataclass(frozen=True)
+class ClvModel:
+    """A fitted model for one horizon.
+
+    Attributes
+    ----------
+    trained_horizon_days
+        Shorter than ``horizon_days`` where the history holds no closed window of that length.
+    factor
+        What the blend is multiplied by to meet the level.
+    values
+        Learnt worth of the model's own purchase forecast, of one interaction and of one referral; 0 where
+        the data has no such events.
+    missing_events
+        Those event types.
+    """
+
+    horizon_days: int
+    trained_horizon_days: int
+    ranker: Ranker
+    classic: BgNbdGammaGamma | None
+    factor: float
+    interval: IntervalKnots
+    values: tuple[float, float, float]
+    missing_events: tuple[str, ...]
+    level: Level
+
+    def predict(self, features: FloatArray) -> ClvPrediction:
+        """Predict from the columns `FEATURES`.
+
+        Parameters
+        ----------
+        features
+            Shape (n, len(FEATURES)). Every customer has bought at least once.
+        """
+        score = blend(self.ranker, self.classic, features, self.trained_horizon_days, self.horizon_days)
+        expected = score * self.factor
+        low, high = self.interval.around(expected)
+        terms = split_terms(features, self.classic, self.horizon_days) * np.array(self.values)
+        total = terms.sum(axis=1, keepdims=True)
+        shares = np.where(total > 0, terms / np.where(total > 0, total, 1.0), [1.0, 0.0, 0.0])
+        parts = expected[:, None] * shares
+        return ClvPrediction(expected, low, high, parts[:, 0], parts[:, 1], parts[:, 2])
+
+    def models(self) -> dict[str, str]:
+        """Return the boosters as text, by role; `from_pieces` takes them back."""
+        boosters = {"any_spend": self.ranker.any_spend, "amount": self.ranker.amount}
+        return {role: booster.model_to_string() for role, booster in boosters.items() if booster is not None}
+
+    def content(self) -> dict[str, Any]:
+        """Return everything but the boosters, fit for JSON."""
+        return {
+            "horizon_days": self.horizon_days,
+            "trained_horizon_days": self.trained_horizon_days,
+            "factor": self.factor,
+            "any_spend_constant": self.ranker.any_spend_constant,
+            "amount_scale": self.ranker.amount_scale,
+            "classic": None
+            if self.classic is None
+            else {"bgnbd": vars(self.classic.orders), "gamma_gamma": vars(self.classic.value)},
+            "interval": {name: knots.tolist() for name, knots in vars(self.interval).items()},
+            "values": list(self.values),
+            "missing_events": list(self.missing_events),
+            "level": {**vars(self.level), "errors": dict(self.level.errors)},
+        }
+
+
+def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int) -> ClvModel:
+    """Rebuild a model from what `ClvModel.models` and `ClvModel.content` gave."""
+    from lightgbm import Booster
+
+    boosters = {role: Booster(model_str=text) for role, text in models.items()}
+    classic = content["classic"]
+    return ClvModel(
+        content["horizon_days"],
+        content["trained_horizon_days"],
+        Ranker(
+            boosters.get("any_spend"),
+            boosters.get("amount"),
+            content["any_spend_constant"],
+            content["amount_scale"],
+            threads,
+        ),
+        None
+        if classic is None
+        else BgNbdGammaGamma(BgNbd(**classic["bgnbd"]), GammaGamma(**classic["gamma_gamma"])),
+        content["factor"],
+        IntervalKnots(**{name: np.array(knots) for name, knots in content["interval"].items()}),
+        (content["values"][0], content["values"][1], content["values"][2]),
+        tuple(content["missing_events"]),
+        Level(**content["level"]),
+    )
+
+
+def train_clv(
+    history: SpendHistory,
+    features_at: Callable[[IntArray, int], FloatArray],
+    *,
+    as_of_us: int,
+    horizon_days: int,
+    seed: int,
+    threads: int,
+) -> ClvModel:
+    """Choose cut-offs, build their rows and fit.
+
+    Parameters
+    ----------
+    history
+        Only what was known at ``as_of_us`` is used.
+    features_at
+        Given customer numbers of ``history`` and an instant in µs, their `FEATURES` as of it, shape
+        (n, len(FEATURES)).
+
+    Raises
+    ------
+    TrainingDataError
+        If the history holds no closed outcome window, or too few customers.
+    """
+    known = history.known_by(as_of_us)
+    if known.time_us.size == 0:
+        raise TrainingDataError("CLV needs purchases: none was known by the as-of instant")
+    trained = trainable_horizon(known.first_us, as_of_us, horizon_days)
+    sets = []
+    for cutoff in closed_cutoffs(known.first_us, as_of_us, trained):
+        customers = known.buyers(cutoff)
+        if customers.size == 0:
+            continue
+        spend = known.spend_between(cutoff, cutoff + trained * DAY_US)[customers].astype(np.float64)
+        sets.append(TrainingRows(cutoff, customers, features_at(customers, cutoff), spend))
+    current = features_at(known.buyers(as_of_us), as_of_us)
+    level = choose_level(known, as_of_us, horizon_days)
+    return fit_clv(sets, current, level, horizon_days, trained, seed=seed, threads=threads)
+
+
+def fit_clv(
+    sets: Sequence[TrainingRows],
+    current: FloatArray,
+    level: Level,
+    horizon_days: int,
+    trained_horizon_days: int,
+    *,
+    seed: int,
+    threads: int,
+) -> ClvModel:
+    """Fit ranker, level factor, interval and split.
+
+    Parameters
+    ----------
+    sets
+        One per cut-off, latest first; every window is closed before the as-of instant.
+    current
+        Shape (n, len(FEATURES)): all customers as of the as-of instant. The level is their total.
+
+    Raises
+    ------
+    TrainingDataError
+        If there are too few rows.
+    """
+    if not sets:
+        raise TrainingDataError("CLV needs at least one closed outcome window", "import a longer history")
+    classics = [_classic(rows.features) for rows in sets]
+    inputs = np.concatenate(
+        [
+            ranker_inputs(rows.features, classic, trained_horizon_days)
+            for rows, classic in zip(sets, classics, strict=True)
+        ]
+    )
+    spend = np.concatenate([rows.net_spend_minor for rows in sets])
+    customers = np.concatenate([rows.customers for rows in sets])
+    latest = np.arange(len(spend)) < len(sets[0].net_spend_minor)
+    fitted = fit_ranker(inputs, spend, customers, latest, seed=seed, threads=threads)
+
+    held_out = _blend(
+        fitted.held_out, classics[0], sets[0].features, trained_horizon_days, trained_horizon_days
+    )
+    actual = spend[latest]
+    held_out *= max(actual.sum(), 1.0) / held_out.sum()
+    classic = _classic(current)
+    score = blend(fitted.ranker, classic, current, trained_horizon_days, horizon_days)
+    factor = 1.0 if level.total_minor is None else level.total_minor / float(score.sum())
+    interval = fit_interval(held_out, actual)
+    if horizon_days != trained_horizon_days:
+        stretch = np.log(horizon_days / trained_horizon_days)
+        interval = IntervalKnots(interval.log_predicted + stretch, interval.low, interval.high)
+    terms = np.concatenate(
+        [
+            split_terms(rows.features, classic_then, trained_horizon_days)
+            for rows, classic_then in zip(sets, classics, strict=True)
+        ]
+    )
+    missing = tuple(
+        name for name, feature in SPLIT_EVENTS.items() if not (column(current, feature) > 0).any()
+    )
+    return ClvModel(
+        horizon_days,
+        trained_horizon_days,
+        fitted.ranker,
+        classic,
+        factor,
+        interval,
+        _learn_values(terms, spend),
+        missing,
+        level,
+    )
+
+
+def blend(
+    ranker: Ranker,
+    classic: BgNbdGammaGamma | None,
+    features: FloatArray,
+    trained_days: int,
+    horizon_days: int,
+) -> FloatArray:
+    """Return the geometric blend of both rankings, shape (n,), > 0, before the level is set."""
+    scores = ranker.predict(ranker_inputs(features, classic, trained_days))
+    return _blend(scores, classic, features, trained_days, horizon_days)
+
+
+def _blend(
+    scores: FloatArray,
+    classic: BgNbdGammaGamma | None,
+    features: FloatArray,
+    trained_days: int,
+    horizon_days: int,
+) -> FloatArray:
+    if classic is None:
+        return scores * (horizon_days / trained_days)
+    summary = summary_of_features(features)
+    short = np.maximum(classic.expected_spend(summary, trained_days), 1e-6)
+    wanted = np.maximum(classic.expected_spend(summary, horizon_days), 1e-6)
+    longer = wanted / short
+    return np.asarray(np.exp(RANKER_WEIGHT * np.log(scores) + (1 - RANKER_WEIGHT) * np.log(short)) * longer)
+
+
+def _classic(features: FloatArray) -> BgNbdGammaGamma | None:
+    try:
+        return fit_bgnbd_gamma_gamma(summary_of_features(features))
+    except TrainingDataError:
+        # without repeat buyers the boosted model ranks alone
+        return None
+
+
+def _learn_values(terms: FloatArray, spend: FloatArray) -> tuple[float, float, float]:
+    """Regress spend on the three terms with weights >= 0."""
+    from scipy.optimize import nnls
+
+    scale = np.maximum(np.abs(terms).max(axis=0), 1e-12)
+    weights, _ = nnls(terms / scale, np.maximum(spend, 0.0))
+    present = np.abs(terms).max(axis=0) > 0
+    purchase, interaction, referral = np.where(present, weights / scale, 0.0).tolist()
+    return purchase, interaction, referral

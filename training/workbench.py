@@ -1,0 +1,172 @@
+"""Everything a training run as of an instant looks at: history, outcomes, decision rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from configs.settings import Settings
+from features.affinity import PairRows
+from features.history import History
+from features.outcomes import OutcomeJudge
+from features.tags import TagFamily
+from features.windows import to_us
+from training.clv_bundle import clv_instants
+from training.datasets import (
+    CENSUS,
+    FIT,
+    DecisionRows,
+    PairDecisions,
+    SamplingBudget,
+    fingerprint,
+    key_frame,
+    pair_decisions,
+    tag_decisions,
+)
+from training.errors import TrainingDataError
+from training.propensity import HORIZONS_HOURS, PropensitySlices, propensity_decisions, propensity_slices
+from training.spend_history import SpendHistory, spend_history
+from training.splits import TagSlices, tag_slices
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of the history a run looks at; smaller is faster.
+
+    Attributes
+    ----------
+    tags
+        Decision rows of the tag slices.
+    propensity_rows
+        Customers at censuses that propensity is fitted on.
+    """
+
+    tags: SamplingBudget = SamplingBudget()
+    propensity_rows: int = 60_000
+
+
+class Workbench:
+    """History and decision rows of a training run; made once, shared by all tasks.
+
+    Parameters
+    ----------
+    events
+        What is known by ``as_of``.
+    as_of
+        The run's instant.
+    settings
+        Time zone, publication lag, seed and threads.
+    families
+        The tag catalogue.
+    budget
+        How much to look at.
+
+    Raises
+    ------
+    TrainingDataError
+        If there are no events.
+    """
+
+    def __init__(
+        self,
+        events: pl.DataFrame,
+        as_of: datetime,
+        settings: Settings,
+        families: Mapping[str, TagFamily],
+        budget: Budget,
+    ) -> None:
+        if events.is_empty():
+            raise TrainingDataError(
+                f"nothing is known by {as_of.isoformat()}", "import events first, or choose a later --as-of"
+            )
+        self.as_of = as_of
+        self.settings = settings
+        self.families = families
+        self.budget = budget
+        self.history = History(events, settings.zone, settings.publication_lag)
+        self.judge = OutcomeJudge(self.history.columns)
+        self.fingerprint: dict[str, Any] = fingerprint(events)
+        self.event_types: set[str] = set(events["event_type"].unique())
+        self._events = events
+        self._first: datetime = (
+            events.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item()
+            or as_of
+        )
+        self._pairs: dict[str, tuple[PairDecisions, PairRows]] = {}
+
+    @cached_property
+    def tag_slices(self) -> TagSlices:
+        """Slices of the tag models."""
+        return tag_slices(self.as_of, self._first, self.settings.zone)
+
+    @cached_property
+    def tag_rows(self) -> DecisionRows:
+        """Decision rows of the tag models."""
+        return tag_decisions(self.history, self.tag_slices, self.budget.tags, self.settings.seed)
+
+    def pairs(self, family: TagFamily) -> tuple[PairDecisions, PairRows]:
+        """Return the pairs worth a claim at the tag models' decision rows, for a family with a key."""
+        if family.key is None:
+            raise ValueError(f"family {family.family!r} has no key")
+        if family.key not in self._pairs:
+            self._pairs[family.key] = pair_decisions(self.history, family.key, self.tag_rows, family)
+        return self._pairs[family.key]
+
+    def claims(self, family: TagFamily) -> PairDecisions:
+        """Return the claims worth considering: pairs, or the customers themselves for a family without a key."""
+        if family.key is not None:
+            return self.pairs(family)[0]
+        rows = self.tag_rows
+        return PairDecisions(
+            np.arange(len(rows)), np.zeros(len(rows), np.int64), key_frame(self.history, rows)
+        )
+
+    def propensity_slices(self, horizon: str) -> PropensitySlices:
+        """Return the slices of a propensity horizon."""
+        return propensity_slices(self.as_of, HORIZONS_HOURS[horizon], self._first, self.settings.zone)
+
+    def propensity_rows(self, horizon: str) -> DecisionRows:
+        """Return the census rows of a propensity horizon."""
+        return propensity_decisions(
+            self.history,
+            self.propensity_slices(horizon),
+            self.budget.propensity_rows,
+            self.settings.seed,
+        )
+
+    def runnable(self) -> tuple[list[TagFamily], dict[str, tuple[str, ...]]]:
+        """Return the families whose events the data carries, and of the others which events they miss."""
+        missing = {name: family.missing_types(self.event_types) for name, family in self.families.items()}
+        runs = [
+            family
+            for name, family in self.families.items()
+            if not missing[name] and (family.key is None or len(self.history.columns.texts(family.key)) > 0)
+        ]
+        without_key = {
+            name: (f"events with a {family.key}",)
+            for name, family in self.families.items()
+            if not missing[name] and family not in runs
+        }
+        return runs, {name: types for name, types in missing.items() if types} | without_key
+
+    @cached_property
+    def spend(self) -> SpendHistory:
+        """Orders and refunds of every customer."""
+        return spend_history(self._events)
+
+    def clv_rows(self, horizon_days: int) -> DecisionRows:
+        """Return every customer who had bought, at every instant CLV is trained or measured at."""
+        customers, instants = [], []
+        for at in clv_instants(self.spend, to_us(self.as_of), horizon_days):
+            bought = self.spend.known_by(at).buyers(at)
+            customers.append(self.history.numbers(self.spend.customers[bought].tolist()))
+            instants.append(np.full(len(bought), at, np.int64))
+        customer, instant = np.concatenate(customers), np.concatenate(instants)
+        kind, part = np.full(len(customer), CENSUS), np.full(len(customer), FIT)
+        return DecisionRows(customer, instant, kind, part)
