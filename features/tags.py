@@ -176,8 +176,14 @@ def _first_problem(content: Mapping[str, Any], error: ValidationError) -> str:
     name = ""
     if len(path) > 1 and path[0] == "families" and isinstance(path[1], int):
         entry = content["families"][path[1]]
-        name = f"family {entry.get('family')!r}: " if isinstance(entry, dict) else ""
-        path = path[2:]
+        if isinstance(entry, dict):
+            name = f"family {entry.get('family')!r}: "
+            path = path[2:]
     field = ".".join(str(part) for part in path)
     shown = "" if isinstance(problem["input"], dict) else f" is {problem['input']!r}"
-    return f"{name}{field}{shown}: {problem['msg']}"
+    said = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        models: tuple[type[BaseModel], ...] = (TagFamily, Candidate, Condition, Contract)
+        known = {known for model in models for known in model.model_fields}
+        said = f"no such field{did_you_mean(str(path[-1]), known)}"
+    return f"{name}{field}{shown}: {said}"

@@ -3,7 +3,8 @@
 An event becomes usable when it is known: ``known_at = max(event_time, ingested_at)``. At an instant ``t`` a
 window of length ``W`` holds the events with ``known_at <= t`` and ``event_time > t - W``. Such an event
 enters at ``known_at`` and leaves at ``max(known_at, event_time + W)``, so the sum over the window is what has
-entered minus what has left: two look-ups in sorted arrays and a subtraction of prefix sums, late events included.
+entered minus what has left: two look-ups in sorted arrays and a subtraction of prefix sums, late events
+included.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pipelines.invocation import Invocation, JsonFlag
 if TYPE_CHECKING:
     from features.history import History
     from training.datasets import DecisionRows
-    from training.workbench import Workbench
+    from training.workbench import Budget, Workbench
 
 Say = Callable[[str], None]
 
@@ -63,8 +63,15 @@ def latest_known(home: Home) -> datetime:
     return span[1]
 
 
-def open_workbench(home: Home, settings: Settings, as_of: datetime, say: Say) -> Workbench:
+def open_workbench(
+    home: Home, settings: Settings, as_of: datetime, say: Say, budget: Budget | None = None
+) -> Workbench:
     """Read everything known by an instant, as training needs it.
+
+    Parameters
+    ----------
+    budget
+        How much of it to look at; None for the default.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def open_workbench(home: Home, settings: Settings, as_of: datetime, say: Say) ->
         EventLog(engine).compact(lake)
     finally:
         engine.dispose()
-    return Workbench(lake.read(known_by=as_of), as_of, settings, load_catalogue(), Budget())
+    return Workbench(lake.read(known_by=as_of), as_of, settings, load_catalogue(), budget or Budget())
 
 
 def write_snapshots(
@@ -109,7 +116,7 @@ def write_snapshots(
     from features import affinity, customer
     from features.feast_objects import BRAND_SNAPSHOT, CATEGORY_SNAPSHOT, CUSTOMER_SNAPSHOT
     from features.store import apply, write_snapshot
-    from training.datasets import DecisionRows, customer_snapshot, pair_snapshot
+    from training.datasets import DecisionRows, customer_snapshot
 
     apply(home, settings, customer.catalogue(), affinity.catalogue())
     views = {"category": CATEGORY_SNAPSHOT, "brand": BRAND_SNAPSHOT}
@@ -123,9 +130,7 @@ def write_snapshots(
     for family in families if with_pairs else ():
         if family.key is not None and views[family.key] not in written:
             say(f"computing features of customers and each {family.key}")
-            written[views[family.key]] = write_snapshot(
-                home, views[family.key], pair_snapshot(*bench.pairs(family))
-            )
+            written[views[family.key]] = write_snapshot(home, views[family.key], bench.pair_snapshot(family))
     return written
 
 
@@ -157,13 +162,10 @@ def publish_profiles(
 
 def build_features(home: Home, settings: Settings, as_of: datetime, say: Say) -> FeaturesReport:
     """Compute snapshots, memories and profiles as of an instant, and materialise them."""
-    from features.lake import Lake
-
     bench = open_workbench(home, settings, as_of, say)
     rows = [bench.tag_rows, *(bench.propensity_rows(horizon) for horizon in ("72h", "7d"))]
     snapshots = write_snapshots(home, settings, bench, rows, say)
-    events = Lake(home.lake).read(known_by=as_of)
-    online = publish_profiles(home, settings, events, bench.history, as_of, say)
+    online = publish_profiles(home, settings, bench.events, bench.history, as_of, say)
     return FeaturesReport(as_of.isoformat(), online["customer_profile"], snapshots, online)
 
 

@@ -15,7 +15,20 @@ import typer
 
 from configs import telemetry
 from configs.errors import TagtideError
-from pipelines import config_show, doctor, import_events, monitor, replay, serve
+from pipelines import (
+    backtest,
+    build_features,
+    config_show,
+    demo,
+    doctor,
+    import_events,
+    monitor,
+    promote,
+    replay,
+    score,
+    serve,
+    train,
+)
 from pipelines.invocation import DEFAULT_HOME, Invocation, JsonFlag
 
 EXIT_DEFECT = 1
@@ -71,13 +84,20 @@ def before_config(ctx: typer.Context) -> None:
         typer.echo(ctx.get_help())
 
 
+app.command("demo", rich_help_panel="Start here")(demo.command)
+app.command("doctor", rich_help_panel="Start here")(doctor.command)
 app.command("import", rich_help_panel="Data")(import_events.command)
+app.command("features", rich_help_panel="Data")(build_features.command)
+app.command("train", rich_help_panel="Models")(train.command)
+app.command("backtest", rich_help_panel="Models")(backtest.command)
+app.command("promote", rich_help_panel="Models")(promote.command)
+app.command("rollback", rich_help_panel="Models")(promote.rollback_command)
+app.command("score", rich_help_panel="Models")(score.command)
 app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
 app.command("monitor", rich_help_panel="Service")(monitor.command)
-app.command("doctor", rich_help_panel="Machine")(doctor.command)
 config_app.command("show")(config_show.command)
-app.add_typer(config_app, name="config", rich_help_panel="Machine")
+app.add_typer(config_app, name="config", rich_help_panel="Start here")
 
 
 def main(arguments: Sequence[str] | None = None, environ: MutableMapping[str, str] | None = None) -> int:

@@ -65,6 +65,7 @@ def monitor(
     now: datetime,
     with_evidently: bool = True,
     title: str = "Monitoring report",
+    headline_family: str | None = None,
 ) -> Monitored:
     """Bring the lake up to date, close windows, and write the report. Doing it again changes nothing.
 
@@ -80,6 +81,8 @@ def monitor(
         The present: no later instant can be reported from.
     with_evidently
         Whether to make Evidently's report too, which takes most of the time.
+    headline_family
+        Whose precision is the first number; None for all families under contract, pooled.
 
     Raises
     ------
@@ -109,6 +112,7 @@ def monitor(
             since=since,
             zone=settings.zone,
             lateness_allowance=settings.lateness_allowance,
+            headline_family=headline_family,
         )
         bundles = [load_bundle(bundle.directory) for bundle in published(home).values()]
         inputs = drift_inputs(bundles, settings, events, told_at, ledger)

@@ -79,7 +79,18 @@ def train(
     TrainingDataError
         If the data is too short or too poor for what was asked, with the numbers.
     """
-    bench = open_workbench(home, settings, as_of, say)
+    return train_on(home, settings, open_workbench(home, settings, as_of, say), what, say, families)
+
+
+def train_on(
+    home: Home,
+    settings: Settings,
+    bench: Workbench,
+    what: Sequence[str],
+    say: Say,
+    families: Sequence[str] = (),
+) -> list[TrainedModel]:
+    """Train models on a workbench and register each as challenger; see `train`."""
     wanted = set(WHAT[1:]) if "all" in what else set(what)
     rows = []
     if "tags" in wanted:
@@ -126,12 +137,13 @@ def _train_tags(
 def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFamily, say: Say) -> Bundle:
     """Train one tag family on its Feast training set."""
     from features.store import training_frame
-    from training.tags import tag_data, train_tags
+    from training.tag_data import tag_data
+    from training.tags import train_tags
 
     claims = bench.claims(family)
-    joined = training_frame(home, settings, f"{family.family}_v1", claims.frame, say)
-    data = tag_data(bench.history, bench.judge, family, bench.tag_rows, claims, joined)
-    say(f"training tags of family {family.family} on {joined.height:,} claims")
+    join = partial(training_frame, home, settings, f"{family.family}_v1", progress=say)
+    data = tag_data(bench.judge, family, bench.tag_rows, claims, join)
+    say(f"training tags of family {family.family} on {len(data.keys):,} claims")
     return train_tags(
         bench.history,
         bench.judge,

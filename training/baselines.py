@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +15,6 @@ from training.spend_history import PurchaseSummary
 FloatArray = npt.NDArray[np.float64]
 
 DAYS_PER_WEEK = 7.0
-
-RFM_FEATURES = (
-    "order_count_7d",
-    "order_count_30d",
-    "order_count_90d",
-    "seconds_since_last_purchase",
-    "order_gap_mean_days",
-    "spend_30d_minor",
-)
-"""What the recency-frequency-money logistic regression reads, in this order."""
 
 MIN_AGE_DAYS = 30.0
 """A customer's spend rate is taken over at least this long: one order yesterday is no daily habit."""
@@ -139,44 +128,6 @@ def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = 
     scale = np.where(scale > 0, scale, 1.0)
     model = LogisticRegression(max_iter=1000).fit((rows - mean) / scale, positive)
     return Logistic(filled, mean, scale, model.coef_[0], float(model.intercept_[0]))
-
-
-def fit_rfm_logistic(features: npt.ArrayLike, labels: npt.ArrayLike) -> Logistic:
-    """Fit the recency-frequency-money logistic regression.
-
-    Parameters
-    ----------
-    features
-        Shape (n, 6): the columns `RFM_FEATURES`, untransformed.
-    """
-    given = np.asarray(features, dtype=np.float64)
-    if given.ndim != 2 or given.shape[1] != len(RFM_FEATURES):
-        raise ValueError(f"expected the {len(RFM_FEATURES)} columns {RFM_FEATURES}, got shape {given.shape}")
-    return fit_logistic(given, labels, fill="max")
-
-
-def rule_precision(order_count_72h: npt.ArrayLike, outcomes: Sequence[str] | npt.ArrayLike) -> float:
-    """Return the observed precision of the rule "bought the key in the last 72 hours".
-
-    Parameters
-    ----------
-    order_count_72h
-        Shape (n,). Orders with the candidate's key in the last 72 hours.
-    outcomes
-        Shape (n,). ``confirmed``, ``refuted`` or ``unobserved``.
-
-    Returns
-    -------
-    NaN if no candidate of the rule was observed.
-
-    >>> rule_precision([2, 1, 0, 1], ["confirmed", "refuted", "confirmed", "unobserved"])
-    0.5
-    """
-    claimed = np.asarray(order_count_72h) > 0
-    found = np.asarray(outcomes)
-    confirmed = int((claimed & (found == "confirmed")).sum())
-    observed = confirmed + int((claimed & (found == "refuted")).sum())
-    return confirmed / observed if observed else float("nan")
 
 
 def _logs(features: npt.ArrayLike) -> FloatArray:

@@ -20,10 +20,11 @@ import numpy.typing as npt
 from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma
 from training.bgnbd import BgNbd
 from training.clv_cutoffs import TrainingRows, closed_cutoffs, trainable_horizon
-from training.clv_inputs import SPLIT_EVENTS, column, ranker_inputs, split_terms, summary_of_features
+from training.clv_inputs import column, ranker_inputs, summary_of_features
 from training.clv_interval import IntervalKnots, fit_interval
 from training.clv_level import Level, choose_level
 from training.clv_ranker import Ranker, fit_ranker
+from training.clv_split import SPLIT_EVENTS, SplitValues, learn_values, split_terms
 from training.errors import TrainingDataError
 from training.gamma_gamma import GammaGamma
 from training.spend_history import DAY_US, SpendHistory
@@ -63,8 +64,7 @@ class ClvModel:
     factor
         What the blend is multiplied by to meet the level.
     values
-        Learnt worth of the model's own purchase forecast, of one interaction and of one referral; 0 where
-        the data has no such events.
+        What one interaction and one referral are worth; 0 where the data has no such events.
     missing_events
         Those event types.
     """
@@ -75,7 +75,7 @@ class ClvModel:
     classic: BgNbdGammaGamma | None
     factor: float
     interval: IntervalKnots
-    values: tuple[float, float, float]
+    values: SplitValues
     missing_events: tuple[str, ...]
     level: Level
 
@@ -90,9 +90,9 @@ class ClvModel:
         score = blend(self.ranker, self.classic, features, self.trained_horizon_days, self.horizon_days)
         expected = score * self.factor
         low, high = self.interval.around(expected)
-        terms = split_terms(features, self.classic, self.horizon_days) * np.array(self.values)
-        total = terms.sum(axis=1, keepdims=True)
-        shares = np.where(total > 0, terms / np.where(total > 0, total, 1.0), [1.0, 0.0, 0.0])
+        worth = self.values.of(split_terms(features, self.classic, self.trained_horizon_days))
+        total = worth.sum(axis=1, keepdims=True)
+        shares = np.where(total > 0, worth / np.where(total > 0, total, 1.0), [1.0, 0.0, 0.0])
         parts = expected[:, None] * shares
         return ClvPrediction(expected, low, high, parts[:, 0], parts[:, 1], parts[:, 2])
 
@@ -113,7 +113,7 @@ class ClvModel:
             if self.classic is None
             else {"bgnbd": vars(self.classic.orders), "gamma_gamma": vars(self.classic.value)},
             "interval": {name: knots.tolist() for name, knots in vars(self.interval).items()},
-            "values": list(self.values),
+            "values": vars(self.values),
             "missing_events": list(self.missing_events),
             "level": {**vars(self.level), "errors": dict(self.level.errors)},
         }
@@ -140,7 +140,7 @@ def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int
         else BgNbdGammaGamma(BgNbd(**classic["bgnbd"]), GammaGamma(**classic["gamma_gamma"])),
         content["factor"],
         IntervalKnots(**{name: np.array(knots) for name, knots in content["interval"].items()}),
-        (content["values"][0], content["values"][1], content["values"][2]),
+        SplitValues(**content["values"]),
         tuple(content["missing_events"]),
         Level(**content["level"]),
     )
@@ -252,7 +252,7 @@ def fit_clv(
         classic,
         factor,
         interval,
-        _learn_values(terms, spend),
+        learn_values(terms, spend),
         missing,
         level,
     )
@@ -292,14 +292,3 @@ def _classic(features: FloatArray) -> BgNbdGammaGamma | None:
     except TrainingDataError:
         # without repeat buyers the boosted model ranks alone
         return None
-
-
-def _learn_values(terms: FloatArray, spend: FloatArray) -> tuple[float, float, float]:
-    """Regress spend on the three terms with weights >= 0."""
-    from scipy.optimize import nnls
-
-    scale = np.maximum(np.abs(terms).max(axis=0), 1e-12)
-    weights, _ = nnls(terms / scale, np.maximum(spend, 0.0))
-    present = np.abs(terms).max(axis=0) > 0
-    purchase, interaction, referral = np.where(present, weights / scale, 0.0).tolist()
-    return purchase, interaction, referral

@@ -28,7 +28,7 @@ TASK = "clv"
 
 
 def clv_instants(history: SpendHistory, as_of_us: int, horizon_days: int) -> list[int]:
-    """Return every instant features are wanted at: the model's own, the one it is measured at, and cut-offs of both."""
+    """Return every instant features are wanted at: the model's, the one it is measured at, their cut-offs."""
     known = history.known_by(as_of_us)
     if known.time_us.size == 0:
         raise TrainingDataError(

@@ -12,9 +12,6 @@ FloatArray = npt.NDArray[np.float64]
 
 SECONDS_PER_DAY = 86_400.0
 RATE_DAYS_MIN = 30.0
-SPLIT_EVENTS = {"interaction": "interaction_count_90d", "referral": "referral_count_90d"}
-"""Event types with a share of their own in the value, and the feature that counts them."""
-
 FEATURES = (
     "order_count_30d",
     "order_count_90d",
@@ -78,16 +75,6 @@ def ranker_inputs(features: FloatArray, classic: BgNbdGammaGamma | None, horizon
     per_day = summary.order_count / np.maximum(summary.age_days, RATE_DAYS_MIN)
     derived = [spend, orders, alive, rate * horizon_days, rate, per_day]
     return np.column_stack([features, *derived])
-
-
-def split_terms(features: FloatArray, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
-    """Return what the split weighs, shape (n, 3): spend expected of purchases, interactions, referrals."""
-    summary = summary_of_features(features)
-    purchases = (
-        past_rate(summary, horizon_days) if classic is None else classic.expected_spend(summary, horizon_days)
-    )
-    counts = [np.nan_to_num(column(features, name)) for name in SPLIT_EVENTS.values()]
-    return np.column_stack([purchases, *counts])
 
 
 def column(features: FloatArray, name: str) -> FloatArray:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import polars as pl
 
 from features import affinity, customer
-from features.affinity import PairRows
 from features.events import EVENT_SCHEMA, EVENT_TYPES, INSTANT
 from features.history import History
 from features.tags import TagFamily
@@ -28,6 +27,10 @@ FIT, CALIBRATE, CERTIFY, TEST = 0, 1, 2, 3
 
 ACTIVITY = Measure("activity", tuple(name for name in EVENT_TYPES if name != "contact"))
 """What makes a customer worth looking at: anything but a message sent to them."""
+
+
+SNAPSHOT_PAIRS = 250_000
+"""Pairs whose features are computed at once; bounds the memory used."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,9 @@ class SamplingBudget:
         hours.
     """
 
-    fit: int = 24_000
-    calibrate: int = 10_000
-    certify: int = 16_000
+    fit: int = 30_000
+    calibrate: int = 14_000
+    certify: int = 26_000
 
 
 def active_at(history: History, instants: Sequence[datetime], within_us: int) -> tuple[IntArray, IntArray]:
@@ -187,26 +190,30 @@ class PairDecisions:
     frame: pl.DataFrame
 
 
-def pair_decisions(
-    history: History, key_column: str, rows: DecisionRows, family: TagFamily
-) -> tuple[PairDecisions, PairRows]:
-    """Find the pairs worth a claim at decision rows.
-
-    Returns
-    -------
-    The pairs, and what their features are computed from.
-    """
+def pair_decisions(history: History, key_column: str, rows: DecisionRows, family: TagFamily) -> PairDecisions:
+    """Find the pairs worth a claim at decision rows."""
     customers = history.customer_rows(rows.customer, rows.instant)
     row, pair = history.candidate_pairs(key_column, customers, family.candidate.rule)
     code = history.pairs(key_column)[0].code[pair]
     texts = pl.Series(history.columns.texts(key_column), dtype=pl.String)
     frame = key_frame(history, rows.take(row)).with_columns(texts.gather(code).alias(key_column))
-    return PairDecisions(row, code, frame), history.pair_rows(key_column, customers, row, pair)
+    return PairDecisions(row, code, frame)
 
 
-def pair_snapshot(decisions: PairDecisions, rows: PairRows) -> pl.DataFrame:
-    """Compute every affinity feature of pairs, as the feature store keeps them."""
-    return decisions.frame.hstack(pl.DataFrame(affinity.CATALOGUE.compute(rows)))
+def pair_snapshot(
+    history: History, key_column: str, rows: DecisionRows, decisions: PairDecisions
+) -> pl.DataFrame:
+    """Compute every affinity feature of pairs, as the feature store keeps them; some pairs at a time."""
+    pair = history.pairs(key_column)[0].find(rows.customer[decisions.row], decisions.code)
+    computed = []
+    for begin in range(0, max(len(pair), 1), SNAPSHOT_PAIRS):
+        here = slice(begin, begin + SNAPSHOT_PAIRS)
+        of_pair = decisions.row[here]
+        chosen, row = np.unique(of_pair, return_inverse=True)
+        customers = history.customer_rows(rows.customer[chosen], rows.instant[chosen])
+        values = affinity.CATALOGUE.compute(history.pair_rows(key_column, customers, row, pair[here]))
+        computed.append(pl.DataFrame(values))
+    return decisions.frame.hstack(pl.concat(computed))
 
 
 def fingerprint(events: pl.DataFrame) -> dict[str, Any]:

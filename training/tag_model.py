@@ -61,6 +61,10 @@ class TagScores:
     threshold: FloatArray
     certificate: IntArray
 
+    def take(self, chosen: npt.NDArray[Any]) -> TagScores:
+        """Return some of the scores."""
+        return TagScores(*(values[chosen] for values in vars(self).values()))
+
 
 class TagModel:
     """Scores the candidates of one family.
@@ -115,9 +119,15 @@ class TagModel:
             strict = self.bundle.calibrators["strict"](if_observed * observed[customer_row])
         else:
             strict = if_observed
+        none = np.full(len(strict), -1)
+        return self.under_contract(TagScores(strict, if_observed, none.astype(np.float64), none), keys)
+
+    def under_contract(self, scores: TagScores, keys: Sequence[str]) -> TagScores:
+        """Return the same scores with the thresholds and certificates of this model's contract."""
         row = np.array([self._row.get(key, -1) for key in keys], np.int64)
         thresholds = np.array([_number(one["threshold"]) for one in self.contract] or [np.nan])
-        return TagScores(strict, if_observed, np.where(row >= 0, thresholds[row], np.nan), row)
+        threshold = np.where(row >= 0, thresholds[row], np.nan)
+        return TagScores(scores.probability, scores.probability_if_observed, threshold, row)
 
     def given(self, scores: TagScores) -> npt.NDArray[np.bool_]:
         """Return which candidates are given out: certified tags from their threshold on."""

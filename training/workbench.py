@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -12,21 +12,23 @@ import numpy as np
 import polars as pl
 
 from configs.settings import Settings
-from features.affinity import PairRows
 from features.history import History
 from features.outcomes import OutcomeJudge
 from features.tags import TagFamily
-from features.windows import to_us
+from features.windows import HOUR_72, to_us
 from training.clv_bundle import clv_instants
 from training.datasets import (
     CENSUS,
     FIT,
+    TEST,
     DecisionRows,
     PairDecisions,
     SamplingBudget,
+    active_at,
     fingerprint,
     key_frame,
     pair_decisions,
+    pair_snapshot,
     tag_decisions,
 )
 from training.errors import TrainingDataError
@@ -47,7 +49,7 @@ class Budget:
         Customers at censuses that propensity is fitted on.
     """
 
-    tags: SamplingBudget = SamplingBudget()
+    tags: SamplingBudget = field(default_factory=SamplingBudget)
     propensity_rows: int = 60_000
 
 
@@ -66,6 +68,8 @@ class Workbench:
         The tag catalogue.
     budget
         How much to look at.
+    test_days
+        Further censuses to answer for, in a backtest; ``events`` then reach past ``as_of``.
 
     Raises
     ------
@@ -80,6 +84,7 @@ class Workbench:
         settings: Settings,
         families: Mapping[str, TagFamily],
         budget: Budget,
+        test_days: Sequence[datetime] = (),
     ) -> None:
         if events.is_empty():
             raise TrainingDataError(
@@ -89,16 +94,17 @@ class Workbench:
         self.settings = settings
         self.families = families
         self.budget = budget
+        self.test_days = test_days
         self.history = History(events, settings.zone, settings.publication_lag)
         self.judge = OutcomeJudge(self.history.columns)
         self.fingerprint: dict[str, Any] = fingerprint(events)
         self.event_types: set[str] = set(events["event_type"].unique())
-        self._events = events
+        self.events = events
         self._first: datetime = (
             events.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item()
             or as_of
         )
-        self._pairs: dict[str, tuple[PairDecisions, PairRows]] = {}
+        self._pairs: dict[str, PairDecisions] = {}
 
     @cached_property
     def tag_slices(self) -> TagSlices:
@@ -108,24 +114,29 @@ class Workbench:
     @cached_property
     def tag_rows(self) -> DecisionRows:
         """Decision rows of the tag models."""
-        return tag_decisions(self.history, self.tag_slices, self.budget.tags, self.settings.seed)
+        rows = tag_decisions(self.history, self.tag_slices, self.budget.tags, self.settings.seed)
+        if not self.test_days:
+            return rows
+        customers, instants = active_at(self.history, self.test_days, HOUR_72.length_us or 0)
+        kind, part = np.full(len(customers), CENSUS), np.full(len(customers), TEST)
+        return DecisionRows.joined([rows, DecisionRows(customers, instants, kind, part)])
 
-    def pairs(self, family: TagFamily) -> tuple[PairDecisions, PairRows]:
-        """Return the pairs worth a claim at the tag models' decision rows, for a family with a key."""
+    def claims(self, family: TagFamily) -> PairDecisions:
+        """Return the claims worth considering: pairs, or customers for a family without a key."""
         if family.key is None:
-            raise ValueError(f"family {family.family!r} has no key")
+            rows = self.tag_rows
+            return PairDecisions(
+                np.arange(len(rows)), np.zeros(len(rows), np.int64), key_frame(self.history, rows)
+            )
         if family.key not in self._pairs:
             self._pairs[family.key] = pair_decisions(self.history, family.key, self.tag_rows, family)
         return self._pairs[family.key]
 
-    def claims(self, family: TagFamily) -> PairDecisions:
-        """Return the claims worth considering: pairs, or the customers themselves for a family without a key."""
-        if family.key is not None:
-            return self.pairs(family)[0]
-        rows = self.tag_rows
-        return PairDecisions(
-            np.arange(len(rows)), np.zeros(len(rows), np.int64), key_frame(self.history, rows)
-        )
+    def pair_snapshot(self, family: TagFamily) -> pl.DataFrame:
+        """Compute the affinity features of a family's claims."""
+        if family.key is None:
+            raise ValueError(f"family {family.family!r} has no key")
+        return pair_snapshot(self.history, family.key, self.tag_rows, self.claims(family))
 
     def propensity_slices(self, horizon: str) -> PropensitySlices:
         """Return the slices of a propensity horizon."""
@@ -141,7 +152,7 @@ class Workbench:
         )
 
     def runnable(self) -> tuple[list[TagFamily], dict[str, tuple[str, ...]]]:
-        """Return the families whose events the data carries, and of the others which events they miss."""
+        """Return the families whose events the data carries, and what the others miss."""
         missing = {name: family.missing_types(self.event_types) for name, family in self.families.items()}
         runs = [
             family
@@ -158,7 +169,7 @@ class Workbench:
     @cached_property
     def spend(self) -> SpendHistory:
         """Orders and refunds of every customer."""
-        return spend_history(self._events)
+        return spend_history(self.events)
 
     def clv_rows(self, horizon_days: int) -> DecisionRows:
         """Return every customer who had bought, at every instant CLV is trained or measured at."""

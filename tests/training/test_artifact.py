@@ -75,7 +75,7 @@ def refusal(directory: Path) -> str:
 
 def test_every_field_of_a_bundle_comes_back(saved: Path) -> None:
     written, read = made_bundle(), load_bundle(saved)
-    for name in ("task", "as_of", "models", "features", "keys", "content", "fingerprint", "metrics", "versions"):
+    for name in set(vars(written)) - {"calibrators"}:
         assert getattr(read, name) == getattr(written, name)
     assert read.calibrators.keys() == written.calibrators.keys()
     np.testing.assert_array_equal(read.calibrators["tag"].scores, written.calibrators["tag"].scores)
@@ -132,7 +132,7 @@ def test_another_content_has_another_hash(tmp_path: Path, changed: dict[str, Any
 def test_the_hash_is_that_of_the_checksum_file_and_sha256sum_would_agree_with_it(saved: Path) -> None:
     sums = (saved / SUMS_FILE).read_bytes()
     assert bundle_hash(saved) == hashlib.sha256(sums).hexdigest()
-    listed = dict(reversed(line.split("  ", 1)) for line in sums.decode().splitlines())
+    listed = {line[66:]: line[:64] for line in sums.decode().splitlines()}
     found = {path.name for path in saved.iterdir()} - {SUMS_FILE}
     assert listed == {name: hashlib.sha256((saved / name).read_bytes()).hexdigest() for name in found}
 
@@ -183,7 +183,9 @@ def test_a_checksum_file_that_points_out_of_its_folder_is_refused(saved: Path, n
     assert f"lists {name!r}, a file outside of itself" in refusal(saved)
 
 
-@pytest.mark.parametrize("added", [b"deadbeef\n", b"\xff\xfe\n", b"00  a\0b\n"], ids=["no name", "bytes", "nul"])
+@pytest.mark.parametrize(
+    "added", [b"deadbeef\n", b"\xff\xfe\n", b"00  a\0b\n"], ids=["no name", "bytes", "nul"]
+)
 def test_a_damaged_checksum_file_is_refused(saved: Path, added: bytes) -> None:
     (saved / SUMS_FILE).write_bytes((saved / SUMS_FILE).read_bytes() + added)
     assert "SHA256SUMS is damaged" in refusal(saved)
@@ -217,7 +219,12 @@ def test_a_content_without_one_of_its_fields_is_refused_by_name(saved: Path, nam
 
 @pytest.mark.parametrize(
     "change",
-    [{"models": ["tag.lgb"]}, {"calibrators": {"tag": {"scores": [0.0]}}}, {"calibrators": [1]}, {"models": None}],
+    [
+        {"models": ["tag.lgb"]},
+        {"calibrators": {"tag": {"scores": [0.0]}}},
+        {"calibrators": [1]},
+        {"models": None},
+    ],
     ids=["models is a list", "a calibrator lacks its answers", "calibrators is a list", "no models"],
 )
 def test_a_content_of_another_shape_is_refused(saved: Path, change: dict[str, Any]) -> None:

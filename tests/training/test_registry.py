@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def test_promoting_the_champion_again_changes_nothing(home: Home, tmp_path: Path
     assert again.champion.version == 1
     with pytest.raises(RegistryError, match="no champion before"):
         registry.rollback(home, "tags-four")
+
+
+def test_a_figure_that_is_not_a_number_is_recorded_as_such_and_refused(home: Home, tmp_path: Path) -> None:
+    version = register(home, tmp_path, "tags-seven", math.nan)
+    assert math.isnan(version.metrics["precision_observed"])
+    with pytest.raises(PromotionRefusedError, match="precision_observed was not measured"):
+        registry.promote(home, "tags-seven")
 
 
 def test_what_is_not_registered_is_named(home: Home, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import itertools
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -106,13 +107,13 @@ def test_the_days_of_a_slice_are_midnights_counted_back_from_its_last(
     assert in_utc(days[0]) >= in_utc(part.first)
     assert in_utc(days[0]) - in_utc(part.first) < timedelta(days=every, hours=2)
     dates = [day.date() for day in days]
-    assert all((later - earlier).days == every for earlier, later in zip(dates, dates[1:], strict=False))
+    assert all((later - earlier).days == every for earlier, later in itertools.pairwise(dates))
     assert days == [midnight(day, zone) for day in dates]
 
 
 def test_a_day_of_a_clock_change_is_one_day_of_the_slice() -> None:
     zone = ZoneInfo("Europe/London")
-    days = Slice(midnight(datetime(2017, 10, 28, tzinfo=UTC).date(), zone), datetime(2017, 10, 31, tzinfo=zone))
+    days = Slice(midnight(date(2017, 10, 28), zone), datetime(2017, 10, 31, tzinfo=zone))
     assert [in_utc(day).isoformat() for day in days.days()] == [
         "2017-10-27T23:00:00+00:00",
         "2017-10-28T23:00:00+00:00",
@@ -136,8 +137,8 @@ def test_too_short_a_history_is_refused_with_its_dates() -> None:
     with pytest.raises(TrainingDataError) as caught:
         tag_slices(datetime(2024, 3, 1, tzinfo=UTC), first, ZoneInfo("UTC"))
     assert caught.value.message == (
-        "tags as of 2024-03-01T00:00:00+00:00: the data begins 2024-01-01T00:00:00+00:00; expected an instant "
-        "not before 2024-03-23T00:00:00+00:00"
+        "tags as of 2024-03-01T00:00:00+00:00: the data begins 2024-01-01T00:00:00+00:00; "
+        "expected an instant not before 2024-03-23T00:00:00+00:00"
     )
     assert caught.value.next_step == "choose a later --as-of or import more history"
 
@@ -146,5 +147,7 @@ def test_a_longer_horizon_needs_a_longer_history() -> None:
     first, zone = datetime(2024, 1, 1, tzinfo=UTC), ZoneInfo("UTC")
     as_of = first + timedelta(days=85)
     assert propensity_slices(as_of, 72, first, zone).fit.last == as_of - timedelta(days=38)
-    with pytest.raises(TrainingDataError, match=r"propensity within 168 h as of 2024-03-26.*fewer than 14 days"):
+    with pytest.raises(
+        TrainingDataError, match=r"propensity within 168 h as of 2024-03-26.*fewer than 14 days"
+    ):
         propensity_slices(as_of, 168, first, zone)

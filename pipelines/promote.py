@@ -1,0 +1,165 @@
+"""`tagtide promote` and `tagtide rollback`: which model serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from configs.errors import did_you_mean
+from configs.home import Home
+from pipelines.errors import CommandError, MissingStepError
+from pipelines.invocation import Invocation, JsonFlag
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What became of one task.
+
+    Attributes
+    ----------
+    task
+        ``tags-<family>``, ``propensity`` or ``clv``.
+    champion, previous
+        Model versions that serve now and served before; empty where there was none.
+    refused
+        The gate's objections; empty where it let the model pass.
+    forced
+        Whether the gate was overruled.
+    """
+
+    task: str
+    champion: str
+    previous: str
+    refused: str = ""
+    forced: bool = False
+
+
+def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: bool = False) -> list[Promoted]:
+    """Promote challengers that pass the gate, and publish them to the service.
+
+    Parameters
+    ----------
+    tasks
+        Names, or ``all``: every task with a challenger.
+
+    Raises
+    ------
+    MissingStepError
+        If nothing was trained.
+    """
+    from training.errors import PromotionRefusedError
+    from training.publication import publish
+    from training.registry import challenger, champion, promote
+
+    chosen = _chosen(home, tasks)
+    found = []
+    for task in chosen:
+        before = champion(home, task)
+        previous = before.model_version if before is not None else ""
+        if ALL in tasks and challenger(home, task) is None and before is not None:
+            publish(home, task, at=now)
+            found.append(Promoted(task, previous, previous))
+            continue
+        try:
+            outcome = promote(home, task, force=force)
+        except PromotionRefusedError as refusal:
+            found.append(Promoted(task, previous, previous, refusal.message))
+            continue
+        publish(home, task, at=now)
+        found.append(Promoted(task, outcome.champion.model_version, previous, forced=outcome.forced))
+    return found
+
+
+def rollback_tasks(home: Home, tasks: Sequence[str], *, now: datetime) -> list[Promoted]:
+    """Put the previous champion of each task back to work.
+
+    Raises
+    ------
+    RegistryError
+        If a task never had another champion.
+    """
+    from training.publication import publish
+    from training.registry import champion, rollback
+
+    found = []
+    for task in _chosen(home, tasks):
+        before = champion(home, task)
+        outcome = rollback(home, task)
+        publish(home, task, at=now)
+        previous = before.model_version if before is not None else ""
+        found.append(Promoted(task, outcome.champion.model_version, previous))
+    return found
+
+
+def _chosen(home: Home, tasks: Sequence[str]) -> list[str]:
+    from training.registry import tasks as registered
+
+    known = registered(home)
+    if not known:
+        raise MissingStepError(f"home {home.root} has no trained model", "run `tagtide train` first")
+    for task in tasks:
+        if task != ALL and task not in known:
+            raise CommandError(
+                f"no model named {task!r}{did_you_mean(task, known)}; expected {', '.join(known)} or {ALL}"
+            )
+    return known if ALL in tasks else list(tasks)
+
+
+def command(
+    ctx: typer.Context,
+    tasks: Annotated[list[str] | None, typer.Argument(help="Models, or all.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overrule the gate.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put challengers to work that pass the gate; a running service follows without a restart.
+
+    A challenger has to beat its own plain baselines and must not be worse than the champion.
+
+    \b
+    [bold]Examples[/bold]
+      tagtide promote                     every challenger that passes
+      tagtide promote propensity          one of them
+      tagtide promote clv --force         even though the gate refuses
+    """
+    invocation = ctx.ensure_object(Invocation)
+    found = promote_tasks(invocation.home(), tasks or [ALL], now=datetime.now(UTC), force=force)
+    invocation.emit({"models": found}, as_table("Promotion", found), as_json)
+    if all(one.refused for one in found):
+        raise CommandError(
+            f"nothing was promoted: {found[0].task}: {found[0].refused}", "improve the models, or use --force"
+        )
+
+
+def rollback_command(
+    ctx: typer.Context,
+    tasks: Annotated[list[str], typer.Argument(help="Models, or all.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Put the previous champion back to work; a running service follows without a restart.
+
+    \b
+    [bold]Examples[/bold]
+      tagtide rollback tags-interest
+    """
+    invocation = ctx.ensure_object(Invocation)
+    found = rollback_tasks(invocation.home(), tasks, now=datetime.now(UTC))
+    invocation.emit({"models": found}, as_table("Rollback", found), as_json)
+
+
+def as_table(title: str, found: Sequence[Promoted]) -> Any:
+    """Show what was promoted as a table."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in ("model", "serves now", "served before", "gate"):
+        table.add_column(name)
+    for one in found:
+        verdict = one.refused or ("overruled" if one.forced else "passed")
+        table.add_row(one.task, one.champion or "–", one.previous or "–", verdict)
+    return table

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.definitions import Catalogue, FeatureDefinition, ratio, seconds_between, spread
+from features.windows import DAY_7, HOUR_72, NEVER, IntArray, Window
+
+
+def made() -> Catalogue[IntArray]:
+    catalogue: Catalogue[IntArray] = Catalogue()
+
+    @catalogue.windowed("hours_{window}", (HOUR_72, DAY_7), unit="hours")
+    def hours(rows: IntArray, window: Window) -> IntArray:
+        """Hours of the window."""
+        return np.full(len(rows), (window.length_us or 0) // 3_600_000_000)
+
+    @catalogue.feature(unit="things", null="nothing there")
+    def half(rows: IntArray) -> IntArray:
+        """Half of it.
+
+        In more words.
+        """
+        return rows / 2
+
+    return catalogue
+
+
+def test_a_function_is_declared_once_a_window_and_its_docstring_is_the_meaning() -> None:
+    assert made().definitions() == [
+        FeatureDefinition("hours_72h", "int", "hours", "72h", "Hours of the window.", ""),
+        FeatureDefinition("hours_7d", "int", "hours", "7d", "Hours of the window.", ""),
+        FeatureDefinition("half", "float", "things", "", "Half of it.", "nothing there"),
+    ]
+
+
+def test_features_are_computed_in_their_types_all_or_those_named() -> None:
+    everything = made().compute(np.array([1, 2]))
+    assert {name: values.tolist() for name, values in everything.items()} == {
+        "hours_72h": [72, 72],
+        "hours_7d": [168, 168],
+        "half": [0.5, 1.0],
+    }
+    assert [values.dtype for values in everything.values()] == [np.int64, np.int64, np.float64]
+    assert list(made().compute(np.array([1]), ["half"])) == ["half"]
+
+
+def test_a_name_declared_twice_is_refused() -> None:
+    catalogue = made()
+
+    def half(rows: IntArray) -> IntArray:
+        """Another half."""
+        return rows
+
+    with pytest.raises(ValueError, match="feature 'half' is declared twice"):
+        catalogue.feature(unit="things")(half)
+
+
+def test_a_feature_without_a_meaning_is_refused() -> None:
+    def silent(rows: IntArray) -> IntArray:
+        return rows
+
+    with pytest.raises(ValueError, match="feature 'silent' has no docstring; expected its meaning in a line"):
+        Catalogue().feature(unit="things")(silent)
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=30))
+def test_a_spread_is_the_sample_standard_deviation(values: list[int]) -> None:
+    found = spread(*(np.array([sum(v**power for v in values)]) for power in (0, 1, 2)))[0]
+    if len(values) < 2:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-3)
+
+
+def test_what_cannot_be_divided_is_null() -> None:
+    found = ratio(np.array([1, 0, 3]), np.array([4, 0, np.nan]))
+    np.testing.assert_array_equal(found, [0.25, np.nan, np.nan])
+
+
+def test_time_since_what_never_was_is_null() -> None:
+    found = seconds_between(np.array([NEVER, -1_500_000]), np.array([0, 0]))
+    np.testing.assert_array_equal(found, [np.nan, 1.5])

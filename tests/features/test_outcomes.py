@@ -1,0 +1,186 @@
+"""Outcomes against a judge that looks at every event for every claim."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.events import INSTANT
+from features.memory import columns_of
+from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED, OutcomeJudge, judge
+from features.tags import Condition, TagFamily, load_catalogue
+from tests.features.streams import START, event, frame, streams
+
+NONE, TICK = timedelta(0), timedelta(microseconds=1)
+Row = dict[str, Any]
+Claim = tuple[str, str | None, datetime]
+
+SHIPPED = load_catalogue()
+
+
+def family_of(key: str | None, confirmed_by: Condition, observed_if: Condition | str) -> TagFamily:
+    return TagFamily.model_validate(
+        {
+            **SHIPPED["interest"].model_dump(),
+            "family": "made",
+            "key": key,
+            "confirmed_by": confirmed_by.model_dump(),
+            "observed_if": observed_if if isinstance(observed_if, str) else observed_if.model_dump(),
+        }
+    )
+
+
+def claims_frame(claims: list[Claim]) -> pl.DataFrame:
+    return pl.DataFrame(
+        claims, schema={"customer_id": pl.String, "key": pl.String, "assigned_at": INSTANT}, orient="row"
+    )
+
+
+def holds(rows: list[Row], condition: Condition, key_column: str | None, claim: Claim) -> bool:
+    customer, key, at = claim
+    after = at + timedelta(minutes=condition.not_before_minutes)
+    until = at + timedelta(hours=condition.within_hours)
+    seen = {
+        row["event_type"]
+        for row in rows
+        if row["customer_id"] == customer
+        and after < row["event_time"] <= until
+        and (not condition.same_key or (row[key_column] == key and key is not None))
+    }
+    any_of = not condition.any_of or bool(seen & set(condition.any_of))
+    return any_of and not seen & set(condition.none_of)
+
+
+def by_hand(rows: list[Row], family: TagFamily, claim: Claim) -> str:
+    if holds(rows, family.confirmed_by, family.key, claim):
+        return "confirmed"
+    if family.observed_if == "always" or holds(rows, family.observed_if, family.key, claim):
+        return "refuted"
+    return "unobserved"
+
+
+TYPES = st.lists(st.sampled_from(["purchase", "view", "contact"]), max_size=2, unique=True)
+
+
+@st.composite
+def conditions(draw: st.DrawFn, *, with_key: bool) -> Condition:
+    within = draw(st.integers(1, 72))
+    any_of = draw(TYPES)
+    return Condition(
+        any_of=tuple(any_of),
+        none_of=tuple(draw(TYPES.filter(lambda types: any_of or types))),
+        same_key=with_key and draw(st.booleans()),
+        within_hours=within,
+        not_before_minutes=draw(st.sampled_from([0, 30, 60 * within - 1])),
+    )
+
+
+@st.composite
+def families(draw: st.DrawFn) -> TagFamily:
+    key = draw(st.sampled_from(["category", "brand", None]))
+    made = conditions(with_key=key is not None)
+    return (
+        draw(st.sampled_from(list(SHIPPED.values())))
+        if draw(st.booleans())
+        else family_of(key, draw(made), draw(st.one_of(st.just("always"), made)))
+    )
+
+
+CLAIMS = st.lists(
+    st.tuples(
+        st.sampled_from(["c1", "c2", "c3", "nobody"]),
+        st.sampled_from(["tea", "COFFEE/BEANS", "牛奶", "1", "2", "never bought"]),
+        st.builds(
+            lambda hours, ticks: START + timedelta(hours=hours, microseconds=ticks),
+            st.integers(-80, 24 * 41),
+            st.sampled_from([0, -1, 1]),
+        ),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=streams(), claims=CLAIMS, family=families(), data=st.data())
+def test_a_claim_is_judged_as_its_family_says(
+    rows: list[Row], claims: list[Claim], family: TagFamily, data: st.DataObject
+) -> None:
+    # Claims that begin or end exactly at an event are the ones that a wrong edge shows in.
+    edges = [
+        (row["customer_id"], row[family.key or "category"], row["event_time"] - ahead)
+        for row in rows[:6]
+        for ahead in (
+            timedelta(minutes=family.confirmed_by.not_before_minutes),
+            timedelta(hours=family.confirmed_by.within_hours),
+        )
+    ]
+    claims = claims + edges
+    if family.key is None:
+        claims = [(customer, None, at) for customer, _, at in claims]
+    found = judge(frame(rows), claims_frame(claims), family)
+    assert found.to_list() == [by_hand(rows, family, claim) for claim in claims]
+
+
+@pytest.mark.parametrize(
+    ("after", "outcome"),
+    [
+        (timedelta(minutes=30), "unobserved"),
+        (timedelta(minutes=30) + TICK, "confirmed"),
+        (timedelta(hours=72), "confirmed"),
+        (timedelta(hours=72) + TICK, "unobserved"),
+    ],
+)
+def test_an_interest_is_confirmed_after_half_an_hour_and_up_to_its_end(
+    after: timedelta, outcome: str
+) -> None:
+    rows = [event(0, "a", "view", START + after, NONE, category="tea")]
+    assert judge(frame(rows), claims_frame([("a", "tea", START)]), SHIPPED["interest"]).to_list() == [outcome]
+
+
+def test_attention_to_another_key_refutes_and_a_contact_does_nothing() -> None:
+    claims = claims_frame([("a", "tea", START), ("b", "tea", START), ("c", "tea", START)])
+    rows = [
+        event(0, "a", "view", START + timedelta(hours=1), NONE, category="milk"),
+        event(1, "b", "contact", START + timedelta(hours=1), NONE, category="tea"),
+        event(2, "c", "view", START + timedelta(hours=1), NONE, category=None),
+    ]
+    assert judge(frame(rows), claims, SHIPPED["interest"]).to_list() == ["refuted", "unobserved", "refuted"]
+
+
+def test_an_event_counts_by_when_it_happened_however_late_it_came_in() -> None:
+    rows = [event(0, "a", "view", START + timedelta(hours=71), timedelta(days=20), category="tea")]
+    assert judge(frame(rows), claims_frame([("a", "tea", START)]), SHIPPED["interest"]).to_list() == [
+        "confirmed"
+    ]
+
+
+def test_a_high_intent_is_always_observed() -> None:
+    claims = claims_frame([("a", None, START), ("nobody", None, START)])
+    rows = [event(0, "a", "purchase", START + timedelta(hours=1), NONE)]
+    assert judge(frame(rows), claims, SHIPPED["high_intent"]).to_list() == ["confirmed", "refuted"]
+
+
+def test_no_claims_and_no_events_are_judged_too() -> None:
+    assert judge(frame([]), claims_frame([]), SHIPPED["interest"]).to_list() == []
+    assert judge(frame([]), claims_frame([("a", "tea", START)]), SHIPPED["interest"]).to_list() == [
+        "unobserved"
+    ]
+
+
+def test_observed_is_asked_of_any_key() -> None:
+    rows = [event(0, "a", "view", START + timedelta(hours=1), NONE, category="milk")]
+    judged = OutcomeJudge(columns_of(frame(rows), ["a", "b"]))
+    instants = frame(rows)["event_time"].dt.epoch("us").to_numpy() - 3_600_000_000
+    customers, at = np.array([0, 1]), np.repeat(instants, 2)
+    assert judged.observed(SHIPPED["interest"], customers, at).tolist() == [True, False]
+    assert judged.observed(SHIPPED["high_intent"], customers, at).tolist() == [True, True]
+    outcomes = judged.judge(
+        SHIPPED["interest"], np.array([0, 0, 1]), np.array([0, 1, 0]), np.repeat(at[0], 3)
+    )
+    assert outcomes.tolist() == [CONFIRMED, REFUTED, UNOBSERVED]

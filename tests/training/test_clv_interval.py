@@ -1,0 +1,59 @@
+"""Conformal intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.clv_interval import IntervalKnots, fit_interval
+from training.metrics import interval_coverage
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def made(count: int, seed: int, idle: float) -> tuple[FloatArray, FloatArray]:
+    generator = np.random.default_rng(seed)
+    predicted = generator.gamma(1.5, 2000, count) + 1
+    buys = generator.random(count) >= idle
+    return predicted, np.where(buys, predicted * generator.gamma(2, 0.5, count) / max(1 - idle, 0.01), 0.0)
+
+
+@pytest.mark.parametrize("idle", [0.0, 0.05, 0.3, 0.7])
+def test_four_in_five_new_customers_fall_inside(idle: float) -> None:
+    knots = fit_interval(*made(3000, 1, idle))
+    predicted, actual = made(20_000, 2, idle)
+    assert interval_coverage(actual, *knots.around(predicted)) == pytest.approx(0.80, abs=0.025)
+
+
+def test_where_nearly_all_are_idle_the_interval_still_holds_the_expectation() -> None:
+    knots = fit_interval(*made(3000, 3, 0.95))
+    predicted, actual = made(3000, 4, 0.95)
+    low, high = knots.around(predicted)
+    assert (low == 0).all()
+    assert (high >= predicted).all()
+    assert interval_coverage(actual, low, high) > 0.8
+
+
+@given(st.lists(st.floats(0.01, 1e9), min_size=1, max_size=30))
+def test_low_expected_and_high_are_in_order(expected: list[float]) -> None:
+    knots = fit_interval(*made(500, 5, 0.4))
+    values = np.array(expected)
+    low, high = knots.around(values)
+    assert ((low >= 0) & (low <= values) & (values <= high)).all()
+
+
+def test_few_customers_and_equal_predictions_give_one_knot() -> None:
+    knots = fit_interval(np.full(40, 100.0), np.linspace(0.0, 195.0, 40))
+    assert knots.log_predicted.tolist() == [pytest.approx(np.log(100))]
+    many = fit_interval(np.full(400, 100.0), np.linspace(0.0, 199.5, 400))
+    assert len(many.log_predicted) == 1
+
+
+def test_between_knots_the_multiples_change_smoothly() -> None:
+    knots = IntervalKnots(np.log([10.0, 1000.0]), np.array([0.0, 0.5]), np.array([3.0, 2.0]))
+    low, high = knots.around(np.array([100.0]))
+    assert low[0] == pytest.approx(25.0)
+    assert high[0] == pytest.approx(250.0)

@@ -1,0 +1,179 @@
+"""Backtests: train as of a past instant, answer for later days, and compare with what came true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from configs.settings import Settings
+from features import customer
+from features.tags import TagFamily
+from features.windows import DAY_US, to_us
+from training.clv_bundle import JoinedFeatures, measure_clv
+from training.datasets import CENSUS, TEST, DecisionRows, active_at, key_frame
+from training.errors import TrainingDataError
+from training.propensity import (
+    ELIGIBLE_US,
+    HORIZONS_HOURS,
+    PropensityData,
+    PropensityModel,
+    evaluate_propensity,
+    fit_baselines,
+    purchased_within,
+    train_propensity,
+)
+from training.tag_data import base_rates, tag_data
+from training.tag_evaluation import evaluate_tags, score_part
+from training.tag_model import TagModel
+from training.tags import train_tags
+from training.workbench import Workbench
+
+Join = Callable[[str, pl.DataFrame], pl.DataFrame]
+"""Asks the feature service of a name for the inputs of rows of keys and instants."""
+
+TEST_DAYS = 30
+"""How many days before the data's end the test begins, unless a mapping or option says otherwise."""
+
+
+@dataclass(frozen=True)
+class BacktestDays:
+    """The censuses a backtest answers for.
+
+    Attributes
+    ----------
+    days
+        Midnights, aware, ascending; the first is the instant as of which models are trained.
+    decided_by
+        ``option``, ``mapping`` or ``span``: who chose them.
+    """
+
+    days: Sequence[datetime]
+    decided_by: str
+
+
+def span_days(first: datetime, last: datetime, settings: Settings, horizon_hours: int) -> list[datetime]:
+    """Choose every second midnight of the last 30 days whose outcome window is closed.
+
+    Raises
+    ------
+    TrainingDataError
+        If the data is too short for one.
+    """
+    latest = (last - timedelta(hours=horizon_hours)).astimezone(settings.zone)
+    end = latest.replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [end - timedelta(days=back) for back in range(0, TEST_DAYS, 2)][::-1]
+    if days[0] - first < timedelta(days=90):
+        raise TrainingDataError(
+            f"a backtest needs 90 days before its first test day {days[0].date()}; the data begins "
+            f"{first.isoformat()}",
+            "import more history",
+        )
+    return days
+
+
+def backtest_rows(bench: Workbench, days: Sequence[datetime], within_us: int) -> DecisionRows:
+    """Return every customer active within some time before each test day."""
+    rows, instants = active_at(bench.history, days, within_us)
+    return DecisionRows(rows, instants, np.full(len(rows), CENSUS), np.full(len(rows), TEST))
+
+
+def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, Any]:
+    """Train a family as of the first test day, and measure the tags it would have given out.
+
+    Parameters
+    ----------
+    bench
+        Made with ``test_days``; its instant is the first of them.
+
+    Returns
+    -------
+    The figures, and the contract table.
+    """
+    settings = bench.settings
+    everyone = bench.tag_rows
+    data = tag_data(
+        bench.judge,
+        family,
+        everyone,
+        bench.claims(family),
+        lambda frame: join(f"{family.family}_v1", frame),
+    )
+    bundle = train_tags(
+        bench.history,
+        bench.judge,
+        family,
+        data,
+        everyone,
+        as_of=bench.as_of.isoformat(),
+        seed=settings.seed,
+        threads=settings.threads,
+        fingerprint=bench.fingerprint,
+    )
+    model = TagModel(bundle, family, settings.threads)
+    census = everyone.take(everyone.part == TEST)
+    names = [""] if family.key is None else list(bench.history.columns.texts(family.key))
+    rates = base_rates(bench.history, bench.judge, family, census)
+    rate_of = dict(zip(names, rates.tolist(), strict=True))
+    figures: dict[str, Any] = evaluate_tags(data, score_part(data, TEST, model), model, rate_of, len(census))
+    rows = model.contract
+    return figures | {
+        "certified": sorted(family.tag_id(row["tag"] or None) for row in rows if row["certified"]),
+        "suspended": {
+            family.tag_id(row["tag"] or None): row["reason"] for row in rows if not row["certified"]
+        },
+    }
+
+
+def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join: Join) -> dict[str, Any]:
+    """Train a horizon as of the first test day, and measure it and its baselines on the test days."""
+    settings = bench.settings
+    rows = DecisionRows.joined([bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)])
+    joined = join("propensity_v1", key_frame(bench.history, rows))
+    features = {one.name: joined[one.name].to_numpy() for one in customer.catalogue()}
+    bought = purchased_within(bench.judge, rows, HORIZONS_HOURS[horizon])
+    data = PropensityData(rows, features, bought)
+    bundle = train_propensity(
+        {horizon: data},
+        as_of=bench.as_of.isoformat(),
+        seed=settings.seed,
+        threads=settings.threads,
+        fingerprint=bench.fingerprint,
+    )
+    scores = PropensityModel(bundle, settings.threads).score(features)[horizon]
+    return evaluate_propensity(data, TEST, scores, fit_baselines(data), settings.seed)
+
+
+def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> dict[str, Any]:
+    """Train as of the workbench's instant, and compare with what was spent since.
+
+    Parameters
+    ----------
+    joined
+        The feature service's answer for ``bench.clv_rows``.
+
+    Raises
+    ------
+    TrainingDataError
+        If the horizon reaches past the data's end.
+    """
+    settings, as_of_us = bench.settings, to_us(bench.as_of)
+    end_us = int(bench.spend.time_us.max())
+    if as_of_us + horizon_days * DAY_US > end_us + DAY_US:
+        raise TrainingDataError(
+            f"CLV as of {bench.as_of.isoformat()}: {horizon_days} days reach past the data's end",
+            "choose an earlier --as-of or a shorter --horizon-days",
+        )
+    return measure_clv(
+        bench.spend,
+        JoinedFeatures(joined, bench.spend.customers),
+        as_of_us,
+        horizon_days,
+        max(end_us, int(bench.spend.known_us.max())),
+        seed=settings.seed,
+        threads=settings.threads,
+    )

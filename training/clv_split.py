@@ -1,0 +1,76 @@
+"""Expected value split as the field's formula has it: purchases + interactions + referrals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.baselines import BgNbdGammaGamma, past_rate
+from training.clv_inputs import column, summary_of_features
+
+FloatArray = npt.NDArray[np.float64]
+
+SPLIT_EVENTS = {"interaction": "interaction_count_90d", "referral": "referral_count_90d"}
+"""Event types with a part of their own in the value, and the feature that counts them."""
+
+
+@dataclass(frozen=True)
+class SplitValues:
+    """What is learnt of the parts, by least squares of spend on the terms of `split_terms`.
+
+    Attributes
+    ----------
+    base_minor, purchase
+        Purchase value is ``base + purchase x forecast``: the forecast is a shrunken one.
+    interaction_minor, referral_minor
+        What one event of the last 90 days adds to spend over the trained horizon, >= 0.
+    """
+
+    base_minor: float
+    purchase: float
+    interaction_minor: float
+    referral_minor: float
+
+    def of(self, terms: FloatArray) -> FloatArray:
+        """Return each part's worth, shape (n, 3), >= 0."""
+        purchases = np.maximum(self.base_minor + self.purchase * terms[:, 0], 0.0)
+        return np.column_stack(
+            [purchases, self.interaction_minor * terms[:, 1], self.referral_minor * terms[:, 2]]
+        )
+
+
+def split_terms(features: FloatArray, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
+    """Return what the split weighs, shape (n, 3): spend forecast of purchases, interactions, referrals.
+
+    The forecast is BG/NBD + Gamma-Gamma's, which sees neither interactions nor referrals; where it could not
+    be fitted, the past rate.
+    """
+    summary = summary_of_features(features)
+    purchases = (
+        past_rate(summary, horizon_days) if classic is None else classic.expected_spend(summary, horizon_days)
+    )
+    counts = [np.nan_to_num(column(features, name)) for name in SPLIT_EVENTS.values()]
+    return np.column_stack([purchases, *counts])
+
+
+def learn_values(terms: FloatArray, spend: FloatArray) -> SplitValues:
+    """Regress spend on the three terms, weights >= 0, with a free intercept.
+
+    Parameters
+    ----------
+    terms
+        Shape (n, 3), of `split_terms`.
+    spend
+        Shape (n,). Net spend over the trained horizon.
+    """
+    from scipy.optimize import nnls
+
+    means = terms.mean(axis=0)
+    centred = terms - means
+    scale = np.maximum(np.abs(centred).max(axis=0), 1e-12)
+    weights, _ = nnls(centred / scale, spend - spend.mean())
+    purchase, interaction, referral = np.where(np.ptp(terms, axis=0) > 0, weights / scale, 0.0).tolist()
+    base = float(spend.mean() - means @ np.array([purchase, interaction, referral]))
+    return SplitValues(base, purchase, interaction, referral)
