@@ -3,8 +3,8 @@
     python benchmarks/import_events.py [--out FILE]
 
 Writes ``rows``, ``load_seconds`` (raw rows read and joined), ``seconds`` (mapped, checked, looked up for
-duplicates and stored: the import after the load), ``records_per_minute`` (rows over both), the medians of three
-runs, and ``machine`` and ``versions``.
+duplicates and stored: the import after the load) and ``records_per_minute`` (rows over both), each the median
+of three runs; and ``machine`` and ``versions``.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import polars as pl
 
@@ -51,6 +52,9 @@ REQUIRED = ("event_id", "customer_id", "event_type", "event_time", "ingested_at"
 ID_BYTES_MAX = 128
 TEXT_BYTES_MAX = 256
 MONEY_MINOR_MAX = 10**15
+TEXTS = ("event_id", "customer_id", "source", "item_id", "order_id", "category", "brand")
+CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
+"""Databases refuse some of them, logs are forged with others, and packed keys are joined by one."""
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 CONTENT = tuple(name for name in EVENT_SCHEMA if name not in {"event_id", "source", "ingested_at"})
 """What makes two events with one id the same event; arriving later does not make it another."""
@@ -65,7 +69,8 @@ class Rule:
     broken: pl.Expr
 
 
-def _rules(future_skew: timedelta) -> list[Rule]:
+@lru_cache(maxsize=4)
+def _rules(future_skew: timedelta) -> tuple[Rule, ...]:
     rules = [Rule(name, "a value", pl.col(name).is_null()) for name in REQUIRED]
     for name in ("event_id", "customer_id", "source", "item_id", "order_id"):
         size = pl.col(name).str.len_bytes()
@@ -91,7 +96,9 @@ def _rules(future_skew: timedelta) -> list[Rule]:
                 (pl.col(name) < 0) | (pl.col(name) > MONEY_MINOR_MAX),
             )
         )
-    return rules
+    for name in TEXTS:
+        rules.append(Rule(name, "no control characters", pl.col(name).str.contains(CONTROL_CHARACTERS)))
+    return tuple(rules)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the online store is given: short memories, profiles of customers, profiles of categories and brands."""
+"""What the online store is given: short memories, and profiles of customers, categories and brands."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def run_demo(demo: Demo, *, keep_serving: bool = False) -> dict[str, Any]:
 
     Returns
     -------
-    The summary, as written to ``HOME/reports/demo/summary.json``, with ``url`` and ``token`` of the service.
+    The summary, as written to ``HOME/reports/demo/summary.json``, with ``url``, ``pid`` and ``token`` of the
+    service.
 
     Raises
     ------
@@ -109,8 +110,7 @@ def run_demo(demo: Demo, *, keep_serving: bool = False) -> dict[str, Any]:
     with service:
         replayed = _replay(demo, service)
         customer = _ask_one_by_one(demo, service, served)
-        if keep_serving:
-            service.leave_running()
+        pid = service.leave_running() if keep_serving else None
     demo.say("judging the tags whose 72 hours are over")
     monitored = _report(demo, trained, replayed)
     summary = _summary(demo, imported, trained, served, replayed, monitored)
@@ -120,6 +120,7 @@ def run_demo(demo: Demo, *, keep_serving: bool = False) -> dict[str, Any]:
     shown_token = token if "TAGTIDE_API_TOKEN" not in demo.environ else ""
     return summary | {
         "url": service.url if keep_serving else "",
+        "pid": pid,
         "token": shown_token,
         "customer": customer,
         "report": str(directory / "index.html"),
@@ -350,8 +351,8 @@ def command(
     """Do the whole job on real retail history: a grocer's baskets of 2,469 households.
 
     Imports ten months, trains every model as of 2017-10-31, promotes them, starts the service, replays the
-    next seven days' real events over HTTP, judges the tags given out, and writes a report. Takes some minutes;
-    the data set comes with `pip install 'tagtide[demo]'`.
+    next seven days' real events over HTTP, judges the tags given out, and writes a report. Takes some
+    minutes; the data set comes with `pip install 'tagtide[demo]'`.
 
     \b
     [bold]Examples[/bold]
@@ -367,36 +368,38 @@ def command(
     with invocation.steps() as say:
         summary = run_demo(Demo(home, settings, dict(os.environ), say), keep_serving=keep_serving)
     invocation.emit(summary, as_screen(summary), as_json)
+    if not (as_json or invocation.as_json):
+        typer.echo("\n".join(next_steps(summary, invocation.home_path)))
 
 
 def as_screen(summary: Mapping[str, Any]) -> Any:
-    """Show the four numbers, where the report is, and what to try."""
-    from rich.console import Group
+    """Show the four numbers as a table."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(title="Four numbers", show_header=False)
     for name, value in summary["numbers"].items():
         table.add_row(name, value)
+    return table
+
+
+def next_steps(summary: Mapping[str, Any], home: Path) -> list[str]:
+    """Return where the report is and what to try, a line each, fit to be copied."""
     lines = [
-        f"report   {Path(summary['report']).resolve()}",
-        f"took     {summary['total_seconds']:.0f} s",
-        summary["notes"],
+        f"report: {Path(summary['report']).resolve()}",
+        f"took {summary['total_seconds']:.0f} s. {summary['notes']}",
+        "",
     ]
+    token = summary["token"] or "$TAGTIDE_API_TOKEN"
+    path = f"v1/customers/{summary['customer']}"
     if summary["url"]:
-        token = summary["token"] or "$TAGTIDE_API_TOKEN"
-        lines += [
-            "",
-            "The service is up; stop it with `kill` or Ctrl-C where you started it. Try:",
-            f"curl -s -H 'Authorization: Bearer {token}' {summary['url']}/v1/customers/{summary['customer']}",
+        return [
+            *lines,
+            f"The service is up (stop it with: kill {summary['pid']}). Try:",
+            f'curl -s -H "Authorization: Bearer {token}" {summary["url"]}/{path}',
         ]
-    else:
-        ask = f"http://127.0.0.1:8710/v1/customers/{summary['customer']}"
-        lines += [
-            "",
-            "Serve it yourself, then ask:",
-            "export TAGTIDE_API_TOKEN=$(openssl rand -hex 24); tagtide serve --clock replay",
-            'curl -s -H "Authorization: Bearer $TAGTIDE_API_TOKEN" '
-            f"http://127.0.0.1:8710/v1/customers/{summary['customer']}",
-        ]
-    return Group(table, *(Text(line) for line in lines))
+    return [
+        *lines,
+        "Serve it, then ask about a customer:",
+        f"TAGTIDE_API_TOKEN={token} tagtide --home {home} serve --clock replay",
+        f'curl -s -H "Authorization: Bearer {token}" http://127.0.0.1:8710/{path}',
+    ]

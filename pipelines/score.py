@@ -179,7 +179,7 @@ def command(
 ) -> None:
     """Score every customer and write two Parquet files: customers, and the tags they would carry.
 
-    The numbers are the service's own: the same memories, profiles, models and code. Nothing is assigned by it.
+    The numbers are the service's own: the same memories, profiles, models and code. Nothing is assigned.
 
     \b
     [bold]Examples[/bold]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from training.stages import life_cycle_stages
 
 from configs.home import Home
 from configs.settings import Settings
@@ -34,6 +33,7 @@ from training import propensity
 from training.artifact import Bundle, load_bundle
 from training.clv_bundle import load_model
 from training.clv_inputs import FEATURES as CLV_FEATURES
+from training.stages import life_cycle_stages
 from training.tag_model import TAGS_TASK, TagModel, TagScores
 
 Columns = Mapping[str, npt.NDArray[Any]]

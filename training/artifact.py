@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,12 +94,28 @@ def save_bundle(directory: Path, bundle: Bundle) -> str:
         "versions": bundle.versions,
     }
     files = {f"{role}.lgb": text.encode() for role, text in bundle.models.items()}
-    files[CONTENT_FILE] = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True).encode()
+    files[CONTENT_FILE] = _strict_json(content)
     for name, data in files.items():
         (directory / name).write_bytes(data)
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     (directory / SUMS_FILE).write_text(sums, encoding="utf-8")
     return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def _strict_json(content: Mapping[str, Any]) -> bytes:
+    """Write JSON that every reader takes: a number that does not exist becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, Mapping):
+            return {name: finite(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(inner) for inner in value]
+        return value
+
+    text = json.dumps(finite(content), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    return text.encode()
 
 
 def load_bundle(directory: Path) -> Bundle:

@@ -41,8 +41,8 @@ LEAST_POSITIVES_OF_KEY = 30
 
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
-    "learning_rate": 0.06,
-    "num_leaves": 63,
+    "learning_rate": 0.08,
+    "num_leaves": 31,
     "max_bin": 127,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.6,
@@ -56,7 +56,7 @@ PARAMETERS: dict[str, Any] = {
     "force_row_wise": True,
     "verbose": -1,
 }
-ROUNDS = 220
+ROUNDS = 160
 OBSERVED_ROUNDS = 80
 
 

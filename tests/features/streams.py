@@ -12,6 +12,7 @@ from features.events import EVENT_SCHEMA, EVENT_TYPES
 
 START = datetime(2024, 3, 8, tzinfo=UTC)
 HOURS = st.integers(0, 24 * 40)
+HOUR = 3600 * 10**6
 MICROSECONDS = st.sampled_from([0, 0, 0, 1, -1, 999_999])
 
 
@@ -43,9 +44,7 @@ def streams(draw: st.DrawFn, *, max_events: int = 40, customers: int = 3) -> lis
     rows = []
     for number in range(draw(st.integers(0, max_events))):
         at = START + timedelta(hours=draw(HOURS), microseconds=draw(MICROSECONDS))
-        late = draw(
-            st.sampled_from([0, 0, 0, 0, 1, 3600 * 10**6, 30 * 3600 * 10**6, 9 * 24 * 3600 * 10**6, -60 * 10**6])
-        )
+        late = draw(st.sampled_from([0, 0, 0, 0, 1, HOUR, 30 * HOUR, 9 * 24 * HOUR, -60 * 10**6]))
         rows.append(
             event(
                 number,

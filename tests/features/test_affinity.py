@@ -153,6 +153,24 @@ def test_of_more_orders_than_are_remembered_only_the_latest_count() -> None:
     assert found["orders_since_key"].tolist() == [28]
 
 
+def test_orders_since_the_boundary_push_the_older_ones_back() -> None:
+    keys = ["tea", "tea", "milk", "tea", "milk", "tea"]
+    ago = [4 * DAY, 3 * DAY, 2 * DAY, *(timedelta(hours=hours) for hours in (3, 2, 1))]
+    rows = [
+        event(number, "a", "purchase", NOW - before, NONE, category=key)
+        for number, (before, key) in enumerate(zip(ago, keys, strict=True))
+    ]
+    history = History(frame(rows), ZONE, LAG)
+    customers = history.customer_rows(history.numbers(["a"]), np.array([to_us(NOW)]))
+    assert int(customers.profile.boundary[0]) == to_us(NOW.replace(hour=0))
+    found = history.pair_rows("category", customers, np.zeros(2, np.int64), np.array([0, 1]))
+    assert history.key_texts("category", np.array([0, 1])) == ["milk", "tea"]
+    assert [f"{bits:06b}" for bits in found.recent_order_bits().tolist()] == ["001010", "110101"]
+    shares = affinity.CATALOGUE.compute(found, ["key_share_of_last_3_orders", "key_share_of_last_5_orders"])
+    assert shares["key_share_of_last_3_orders"].tolist() == [1 / 3, 2 / 3]
+    assert shares["key_share_of_last_5_orders"].tolist() == [2 / 5, 3 / 5]
+
+
 def test_each_feature_says_its_unit_and_meaning() -> None:
     definitions = affinity.catalogue()
     assert len({definition.name for definition in definitions}) == len(definitions)

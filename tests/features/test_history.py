@@ -14,7 +14,15 @@ from features import affinity, customer
 from features.affinity import CandidateRule
 from features.history import History
 from features.profile import unpack_keys
-from features.windows import DAY_90, DAY_US, HOUR_72, HOUR_US, profile_boundary, to_us
+from features.windows import (
+    DAY_90,
+    DAY_US,
+    EXPANSION_ROWS,
+    HOUR_72,
+    HOUR_US,
+    profile_boundary,
+    to_us,
+)
 from tests.features.streams import START, event, frame, streams
 
 ZONE = ZoneInfo("America/New_York")
@@ -102,6 +110,19 @@ def test_a_profile_ends_at_the_latest_midnight_that_is_published() -> None:
     boundaries = history.boundary(instants)
     assert boundaries.tolist() == profile_boundary(instants, ZONE, LAG).tolist()
     assert history.customer_rows(np.zeros(30, int), instants).profile.boundary.tolist() == boundaries.tolist()
+
+
+def test_more_pairs_than_are_held_at_once_are_found_in_their_own_rows() -> None:
+    keys, instants = 2_000, 2_100
+    rows = [event(number, "a", "view", START, NONE, category=f"k{number}") for number in range(keys)]
+    history = History(frame(rows), ZONE, LAG)
+    # Nothing is known yet in any row but the last and one before the portion that the last is in.
+    at = np.full(instants, START_US - HOUR_US)
+    at[[7, -1]] = START_US
+    assert keys * instants > EXPANSION_ROWS
+    row, pair = history.candidate_pairs("category", history.customer_rows(np.zeros(instants, int), at), RULE)
+    assert row.tolist() == [7] * keys + [instants - 1] * keys
+    assert pair.tolist() == [*range(keys), *range(keys)]
 
 
 def test_a_customer_without_events_is_not_numbered() -> None:

@@ -98,6 +98,20 @@ def test_orders_their_gaps_and_ordinals_follow_from_the_sequence_in_which_they_b
         assert sum(weekdays) == len(sequence)
 
 
+def test_lines_of_one_moment_that_came_in_apart_are_two_orders_and_make_no_gap() -> None:
+    rows = [
+        event(0, "a", "purchase", START, NONE, category="tea"),
+        event(1, "a", "purchase", START, NONE, category="tea"),
+        event(2, "a", "purchase", START, timedelta(hours=1), category="tea"),
+    ]
+    memory = customer_events(columns_of(frame(rows)), UTC_ZONE)
+    assert memory.columns["order"].sum() == 2
+    assert memory.columns["order_ordinal"].tolist() == [1, 1, 2]
+    assert memory.columns["gap_count"].tolist() == [0, 0, 0]
+    pairs = pair_events(memory, "category", attention_pairs(memory, "category", 1))
+    assert pairs.columns["moment"].sum() == 2
+
+
 @settings(max_examples=100, deadline=None)
 @given(rows=streams(), key_column=st.sampled_from(["category", "brand"]))
 def test_a_pair_is_each_key_a_customer_paid_attention_to_with_its_moments(

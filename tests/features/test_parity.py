@@ -46,7 +46,9 @@ def live_customer(rows: list[dict[str, Any]], name: str, now_us: int, zone: Zone
     return LiveCustomers([name], [packed], [profiles.get(name)], now_us, boundary, keys, zone)
 
 
-def bulk_features(history: History, name: str, now_us: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def bulk_features(
+    history: History, name: str, now_us: int
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     rows = history.customer_rows(history.numbers([name]), np.array([now_us]))
     values = {feature: column[0] for feature, column in customer.CATALOGUE.compute(rows).items()}
     pairs = {}
@@ -183,6 +185,7 @@ def test_a_packed_memory_does_not_depend_on_the_order_of_arrival_or_on_repeats(
     for row in shuffled:
         merged = merge_memory(merged, pack_memories(frame([row]), known_us(row))["c1"], now_us)
     if at_once is None:
-        assert merged is not None and merge_memory(None, merged, now_us) == merged
+        assert merged is not None
+        assert merge_memory(None, merged, now_us) == merged
     else:
         assert merged == at_once

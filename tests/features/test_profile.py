@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.errors import FeatureStoreError
@@ -108,6 +108,7 @@ def test_packed_profiles_read_back_as_they_were_made(rows: list[Row], day: int) 
     assert set(packed) == known
 
 
+@example(orders=[(place, True) for place in range(1, 61)], order_count=60)
 @given(
     orders=st.lists(st.tuples(st.integers(1, 50), st.booleans()), max_size=12),
     order_count=st.integers(0, 60),

@@ -108,6 +108,24 @@ def test_a_sum_is_over_the_events_known_by_the_instant_and_younger_than_the_wind
         ]
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    events=event_lists(),
+    instants=st.lists(st.integers(-30, 80), max_size=12),
+    window=st.integers(1, 40),
+    is_late=st.booleans(),
+)
+def test_a_memory_of_one_key_alone_obeys_the_same_inequality(
+    events: list[Event], instants: list[int], window: int, is_late: bool
+) -> None:
+    alone = sorted((0, known if is_late else at, at, kind, amount) for _, known, at, kind, amount in events)
+    found = WindowRows(memory_of(alone, 1), np.zeros(len(instants), np.int64), np.array(instants, np.int64))
+    assert found.sum(SPEND, window).tolist() == [
+        sum(value(SPEND, event) for event in alone if event[1] <= at and event[2] > at - window)
+        for at in instants
+    ]
+
+
 @settings(max_examples=100, deadline=None)
 @given(events=event_lists(max_lateness=0), rows=ROWS, window=st.integers(1, 40))
 def test_a_late_event_of_one_key_changes_nothing_of_the_others(

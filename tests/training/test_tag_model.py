@@ -161,6 +161,24 @@ def test_without_any_certificate_nothing_is_given() -> None:
     assert not model.given(model.score(PAIRS, CUSTOMERS, CUSTOMER_ROW, KEY_OF)).any()
 
 
+def test_another_contract_changes_what_is_given_and_not_the_scores() -> None:
+    scores = MODEL.score(PAIRS, CUSTOMERS, CUSTOMER_ROW, KEY_OF)
+    contract = [{"tag": "tea", "threshold": 0.1, "certified": True}]
+    other = TagModel(
+        Bundle(
+            "tags-interest", "", MODELS, BUNDLE.features, KEYS, BUNDLE.calibrators, {"contract": contract}
+        ),
+        FAMILY,
+    )
+    moved, scored = other.under_contract(scores, KEY_OF), other.score(PAIRS, CUSTOMERS, CUSTOMER_ROW, KEY_OF)
+    for name in vars(scored):
+        np.testing.assert_array_equal(getattr(moved, name), getattr(scored, name))
+    assert {KEY_OF[row] for row in np.flatnonzero(other.given(moved))} == {"tea"}
+    some = moved.take(np.array([5, 3]))
+    assert some.probability.tolist() == [scores.probability[5], scores.probability[3]]
+    assert some.certificate.tolist() == [moved.certificate[5], moved.certificate[3]]
+
+
 def test_keys_are_numbered_as_the_bundle_lists_them() -> None:
     np.testing.assert_array_equal(MODEL.key_numbers(["tea", "milk", "rice", "tea"]), [1, 0, np.nan, 1])
 
