@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from configs.home import Home
 from features.errors import EventLogError
 from features.events import CONTENT, EVENT_SCHEMA, INSTANT
+from features.file_lock import exclusive
 from features.lake import Lake
 
 BUSY_SECONDS = 30
@@ -254,14 +257,16 @@ def open_engine(database_url: str | None, home: Home) -> sa.Engine:
             f"TAGTIDE_DATABASE_URL needs a driver that is not installed: {str(error).splitlines()[0]}",
             "pip install the driver, or unset the variable to use SQLite",
         ) from None
-    if is_sqlite:
-        sa.event.listen(engine, "connect", _make_durable)
+    if is_sqlite and url.database:
+        sa.event.listen(engine, "connect", partial(_make_durable, Path(f"{url.database}.lock")))
     return engine
 
 
-def _make_durable(connection: Any, _record: object) -> None:
+def _make_durable(lock: Path, connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    # SQLite does not wait for another process that changes the journal mode too.
+    with exclusive(lock):
+        cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ import polars as pl
 
 from features.errors import EventLogError
 from features.events import EVENT_SCHEMA
+from features.file_lock import exclusive
 
 DAY_PREFIX = "day="
 MERGED_PREFIX = "merged-"
@@ -50,11 +50,10 @@ class Lake:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / LOCK_NAME).open("w")
+            (self.root / LOCK_NAME).touch()
         except OSError as error:
             raise EventLogError(f"cannot write {self.root}: {error}", WRITE_HINT) from None
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(self.root / LOCK_NAME):
             yield
 
     def append(self, events: pl.DataFrame) -> int:

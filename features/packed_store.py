@@ -18,6 +18,7 @@ from configs.errors import ConfigError
 from configs.home import Home
 from configs.settings import Settings
 from features.errors import FeatureStoreError
+from features.file_lock import exclusive
 
 PROJECT = "tagtide"
 
@@ -225,8 +226,10 @@ class SqlitePackedStore:
         with self._mended():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
-            self._writer.execute("PRAGMA journal_mode = WAL")
-            self._writer.executescript(SQLITE_TABLES)
+            # SQLite does not wait for another process that changes the journal mode too.
+            with exclusive(path.with_name(f"{path.name}.lock")):
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                self._writer.executescript(SQLITE_TABLES)
             self._reader = self._connect()
 
     def _connect(self) -> sqlite3.Connection:

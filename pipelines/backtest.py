@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import polars as pl
 import typer
 
 from configs.errors import did_you_mean
@@ -24,8 +25,6 @@ from pipelines.instants import instant_option
 from pipelines.invocation import Invocation, JsonFlag, plain
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from features.mapping import Census, EvaluationPlan
     from training.backtest import BacktestDays
     from training.workbench import Workbench
@@ -123,13 +122,14 @@ def _days(
 ) -> BacktestDays:
     from training.backtest import BacktestDays, span_days
 
-    activity = events.filter(events["event_type"] != "contact")["event_time"].to_list()
-    first, last = min(activity), max(activity)
     if as_of is None and planned is not None:
         return BacktestDays(_census_days(planned, settings), "mapping")
-    days = span_days(first, last, settings, horizon_hours)
+    activity = events.filter(pl.col("event_type") != "contact")["event_time"]
+    first, last = activity.min(), activity.max()
+    if not (isinstance(first, datetime) and isinstance(last, datetime)):
+        raise CommandError("a backtest needs something that customers did; the home holds contacts only")
     if as_of is None:
-        return BacktestDays(days, "span")
+        return BacktestDays(span_days(first, last, settings, horizon_hours), "span")
     latest = last - timedelta(hours=horizon_hours)
     later = [as_of + timedelta(days=day) for day in range(0, 30, 2)]
     chosen = [day for day in later if day <= latest]
@@ -257,7 +257,7 @@ def _clv_run(
 
 
 def _closed(events: pl.DataFrame, horizon_days: int) -> datetime:
-    last: datetime = max(events["event_time"].to_list())
+    last: datetime = events.select(pl.col("event_time").max()).item()
     return last - timedelta(days=horizon_days)
 
 

@@ -18,6 +18,7 @@ from pipelines.invocation import Invocation, JsonFlag
 
 if TYPE_CHECKING:
     from features.history import History
+    from features.lake import Lake
     from training.datasets import DecisionRows
     from training.workbench import Budget, Workbench
 
@@ -46,21 +47,48 @@ class FeaturesReport:
     online: dict[str, int]
 
 
-def latest_known(home: Home) -> datetime:
-    """Return the instant after everything in the lake became known: the default ``--as-of``.
+def latest_known(home: Home, settings: Settings) -> datetime:
+    """Return when the last event became known, imported or posted: the default ``--as-of``.
+
+    Raises
+    ------
+    MissingStepError
+        If there is no event.
+    """
+    from pipelines.errors import MissingStepError
+
+    times = _lake_up_to_date(home, settings).read(columns=["event_time", "ingested_at"])
+    latest = times.select(pl.max_horizontal("event_time", "ingested_at").max()).item()
+    if not isinstance(latest, datetime):
+        raise MissingStepError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
+    return latest
+
+
+def asked_or_latest(home: Home, settings: Settings, as_of: str | None) -> datetime:
+    """Return the instant that ``--as-of`` names, or `latest_known` where it was not given.
 
     Raises
     ------
     CommandError
-        If the lake is empty.
+        If it is no ISO 8601 instant, or there is no event to take the latest of.
     """
-    from features.lake import Lake
-    from pipelines.errors import CommandError
+    return latest_known(home, settings) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
 
-    span = Lake(home.lake).span()
-    if span is None:
-        raise CommandError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
-    return span[1]
+
+def _lake_up_to_date(home: Home, settings: Settings) -> Lake:
+    """Return the lake, with what was posted in it."""
+    from features.event_log import EventLog, open_engine
+    from features.lake import Lake
+
+    lake = Lake(home.lake)
+    url = None if settings.database_url is None else settings.database_url.get_secret_value()
+    if url is not None or home.database.exists():
+        engine = open_engine(url, home)
+        try:
+            EventLog(engine).compact(lake)
+        finally:
+            engine.dispose()
+    return lake
 
 
 def open_workbench(
@@ -75,23 +103,19 @@ def open_workbench(
 
     Raises
     ------
-    CommandError
-        If the lake is empty.
+    MissingStepError
+        If there is no event.
+    TrainingDataError
+        If none was known by then.
     """
-    from features.event_log import EventLog, open_engine
-    from features.lake import Lake
     from features.tags import load_catalogue
+    from pipelines.errors import MissingStepError
     from training.workbench import Budget, Workbench
 
-    latest_known(home)
     say("reading the lake")
-    lake = Lake(home.lake)
-    url = None if settings.database_url is None else settings.database_url.get_secret_value()
-    engine = open_engine(url, home)
-    try:
-        EventLog(engine).compact(lake)
-    finally:
-        engine.dispose()
+    lake = _lake_up_to_date(home, settings)
+    if lake.is_empty():
+        raise MissingStepError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
     return Workbench(lake.read(known_by=as_of), as_of, settings, load_catalogue(), budget or Budget())
 
 
@@ -156,13 +180,22 @@ def publish_profiles(
     write_snapshot(home, KEY_PROFILE, key_frame(key_rows(history, boundary)))
     counts = materialise(home, settings, as_of, progress=say)
     with contextlib.closing(open_packed_store(home, settings)) as store:
-        store.put_mark(BOUNDARY_MARK, boundary)
+        # Profiles of a later day are not overwritten by older ones, so the mark stays with them.
+        store.put_mark(BOUNDARY_MARK, max(boundary, store.mark(BOUNDARY_MARK) or boundary))
     return counts
 
 
-def build_features(home: Home, settings: Settings, as_of: datetime, say: Say) -> FeaturesReport:
-    """Compute snapshots, memories and profiles as of an instant, and materialise them."""
-    bench = open_workbench(home, settings, as_of, say)
+def build_features(
+    home: Home, settings: Settings, as_of: datetime, say: Say, budget: Budget | None = None
+) -> FeaturesReport:
+    """Compute snapshots, memories and profiles as of an instant, and materialise them.
+
+    Parameters
+    ----------
+    budget
+        How many decision instants; None for the default.
+    """
+    bench = open_workbench(home, settings, as_of, say, budget)
     rows = [bench.tag_rows, *(bench.propensity_rows(horizon) for horizon in ("72h", "7d"))]
     snapshots = write_snapshots(home, settings, bench, rows, say)
     online = publish_profiles(home, settings, bench.events, bench.history, as_of, say)
@@ -191,7 +224,7 @@ def command(
     """
     invocation = ctx.ensure_object(Invocation)
     home, settings = invocation.home(), invocation.settings
-    instant = latest_known(home) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
+    instant = asked_or_latest(home, settings, as_of)
     with invocation.steps() as say:
         report = build_features(home, settings, instant, say)
     invocation.emit(vars(report), as_table(report), as_json)

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -366,7 +365,7 @@ def command(
     settings = invocation.settings
     home = open_home(invocation.home_path, create=True)
     with invocation.steps() as say:
-        summary = run_demo(Demo(home, settings, dict(os.environ), say), keep_serving=keep_serving)
+        summary = run_demo(Demo(home, settings, dict(invocation.environ), say), keep_serving=keep_serving)
     invocation.emit(summary, as_screen(summary), as_json)
     if not (as_json or invocation.as_json):
         typer.echo("\n".join(next_steps(summary, invocation.home_path)))

@@ -15,9 +15,8 @@ import typer
 from configs.home import Home
 from configs.settings import Settings
 from features.events import INSTANT
-from pipelines.build_features import latest_known
-from pipelines.errors import MissingStepError
-from pipelines.instants import instant_option
+from pipelines.build_features import asked_or_latest
+from pipelines.errors import CommandError, MissingStepError
 from pipelines.invocation import Invocation, JsonFlag
 
 if TYPE_CHECKING:
@@ -92,10 +91,13 @@ def score(
     ------
     MissingStepError
         If nothing was promoted, or no features were materialised.
+    CommandError
+        If the profiles know more than was known at ``as_of``.
     """
     from features.packed_store import CUSTOMER_PROFILE, open_packed_store
-    from features.windows import to_us
+    from features.windows import from_us, to_us
     from serving.scorer import BundleScorer
+    from serving.upkeep import BOUNDARY_MARK
     from training.artifact import load_bundle
     from training.publication import published
 
@@ -108,6 +110,12 @@ def score(
         names = sorted(store.keys(CUSTOMER_PROFILE))
         if not names:
             raise MissingStepError(f"home {home.root} has no profiles", "run `tagtide features` first")
+        boundary = store.mark(BOUNDARY_MARK)
+        if boundary is not None and to_us(as_of) < boundary:
+            raise CommandError(
+                f"--as-of {as_of.isoformat()} lies before the profiles' {from_us(boundary).isoformat()}",
+                "choose a later --as-of, or use another --home",
+            )
         scorer = BundleScorer(
             store,
             settings,
@@ -188,7 +196,7 @@ def command(
     """
     invocation = ctx.ensure_object(Invocation)
     home, settings = invocation.home(), invocation.settings
-    instant = latest_known(home) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
+    instant = asked_or_latest(home, settings, as_of)
     directory = out or home.scores / instant.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     with invocation.progress() as progress:
         report = score(home, settings, instant, directory, progress)

@@ -16,15 +16,14 @@ import typer
 from configs.errors import did_you_mean
 from configs.home import Home
 from configs.settings import Settings
-from pipelines.build_features import latest_known, open_workbench, write_snapshots
+from pipelines.build_features import asked_or_latest, open_workbench, write_snapshots
 from pipelines.errors import CommandError
-from pipelines.instants import instant_option
 from pipelines.invocation import Invocation, JsonFlag
 
 if TYPE_CHECKING:
     from features.tags import TagFamily
     from training.artifact import Bundle
-    from training.workbench import Workbench
+    from training.workbench import Budget, Workbench
 
 Say = Callable[[str], None]
 
@@ -64,6 +63,7 @@ def train(
     as_of: datetime,
     say: Say,
     families: Sequence[str] = (),
+    budget: Budget | None = None,
 ) -> list[TrainedModel]:
     """Train models as of an instant and register each as challenger.
 
@@ -73,13 +73,17 @@ def train(
         Some of `WHAT`.
     families
         Tag families to train; all of the catalogue if empty.
+    budget
+        How much of the history to look at; None for the default.
 
     Raises
     ------
+    CommandError
+        If a family is not in the catalogue.
     TrainingDataError
         If the data is too short or too poor for what was asked, with the numbers.
     """
-    return train_on(home, settings, open_workbench(home, settings, as_of, say), what, say, families)
+    return train_on(home, settings, open_workbench(home, settings, as_of, say, budget), what, say, families)
 
 
 def train_on(
@@ -91,6 +95,12 @@ def train_on(
     families: Sequence[str] = (),
 ) -> list[TrainedModel]:
     """Train models on a workbench and register each as challenger; see `train`."""
+    for name in families:
+        if name not in bench.families:
+            raise CommandError(
+                f"unknown tag family {name!r}{did_you_mean(name, bench.families)}; "
+                f"expected one of {', '.join(bench.families)}"
+            )
     wanted = set(WHAT[1:]) if "all" in what else set(what)
     rows = []
     if "tags" in wanted:
@@ -115,12 +125,6 @@ def _train_tags(
     home: Home, settings: Settings, bench: Workbench, families: Sequence[str], say: Say
 ) -> list[TrainedModel]:
     runnable, missing = bench.runnable()
-    for name in families:
-        if name not in bench.families:
-            raise CommandError(
-                f"unknown tag family {name!r}{did_you_mean(name, bench.families)}; "
-                f"expected one of {', '.join(bench.families)}"
-            )
     trained = [
         TrainedModel(f"tags-{name}", "", 0.0, {}, f"the data has no {' or '.join(events)}")
         for name, events in missing.items()
@@ -253,7 +257,7 @@ def command(
     for name in chosen:
         if name not in WHAT:
             raise CommandError(f"cannot train {name!r}{did_you_mean(name, WHAT)}; expected {', '.join(WHAT)}")
-    instant = latest_known(home) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
+    instant = asked_or_latest(home, settings, as_of)
     names = [name.strip() for name in families.split(",") if name.strip()]
     with invocation.steps() as say:
         trained = train(home, settings, chosen, instant, say, names)

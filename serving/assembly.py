@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
 from starlette.applications import Starlette
 
 from configs.home import Home
@@ -69,7 +70,9 @@ def start_of_replay(store: PackedStore, log: EventLog, lake: Lake) -> int:
 
     A replay begins there: what is known already may not become unknown again.
     """
-    span = lake.span()
-    latest = [store.mark(BOUNDARY_MARK) or 0, 0 if span is None else to_us(span[1])]
+    known = lake.read(columns=["event_time", "ingested_at"]).select(
+        pl.max_horizontal("event_time", "ingested_at").max()
+    )
+    latest = [store.mark(BOUNDARY_MARK) or 0, *(to_us(instant) for instant in known.to_series().drop_nulls())]
     applied = log.read_after((store.mark(STREAM_MARK) or 0) - 1, 1)
     return max([*latest, *(to_us(instant) for instant in applied["ingested_at"].to_list())])

@@ -18,7 +18,7 @@ from features.tags import Condition
 from features.windows import DAY_US, HOUR_US
 from training.artifact import Bundle
 from training.baselines import Logistic, fit_logistic
-from training.calibration import fit_isotonic
+from training.calibration import fit_calibrator
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows, active_at
 from training.errors import TrainingDataError
 from training.metrics import auc, auc_gain_lower, brier, ece, lift_top_decile, pr_auc
@@ -191,7 +191,7 @@ def train_propensity(
         raw = np.asarray(booster.predict(matrix, num_threads=threads))
         models[horizon] = str(booster.model_to_string(num_iteration=-1))
         features[horizon] = names
-        calibrators[horizon] = fit_isotonic(raw[calibrate], rows.bought[calibrate].astype(np.float64))
+        calibrators[horizon] = fit_calibrator(raw[calibrate], rows.bought[calibrate].astype(np.float64))
         priors[horizon] = float(rows.bought[calibrate].mean())
         figures[horizon] = evaluate_propensity(
             rows, CERTIFY, calibrators[horizon](raw), fit_baselines(rows), seed

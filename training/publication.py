@@ -7,18 +7,16 @@ the old state or the new one, never something between.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.home import Home
+from features.file_lock import exclusive
 from training import registry
 from training.artifact import bundle_hash, load_bundle
 from training.errors import BundleError, RegistryError
@@ -70,7 +68,7 @@ def publish(home: Home, task: str, *, at: datetime) -> PublishedBundle:
     digest = verified_hash(model.directory)
     home.bundles.mkdir(parents=True, exist_ok=True)
     folder = digest[:FOLDER_DIGITS]
-    with _locked(home.bundles / LOCK):
+    with exclusive(home.bundles / LOCK):
         _copy_once(model.directory, home.bundles / folder, digest)
         pointer = _read_pointer(home)
         pointer[task] = {
@@ -159,10 +157,3 @@ def _write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     staging.replace(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

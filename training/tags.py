@@ -15,7 +15,7 @@ from features.history import History
 from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED, OutcomeJudge
 from features.tags import TagFamily
 from training.artifact import Bundle
-from training.calibration import fit_isotonic
+from training.calibration import fit_calibrator
 from training.contract import Certificate, Claims, certify, choose_thresholds, prior_strength
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.errors import TrainingDataError
@@ -191,16 +191,16 @@ def _calibrated(
     observed = later & (data.outcome != UNOBSERVED)
     matrix = _tag_matrix(data, features[TAG], keys, later)
     scores = np.asarray(boosters[TAG].predict(matrix, num_threads=threads))
-    calibrators = {TAG: fit_isotonic(scores[observed[later]], data.outcome[observed].astype(np.float64))}
+    calibrators = {TAG: fit_calibrator(scores[observed[later]], data.outcome[observed].astype(np.float64))}
     if OBSERVED in models:
         part = data.rows.part == CALIBRATE
         inputs = {name: data.customers[name] for name in features[OBSERVED]}
         seen = np.asarray(
             boosters[OBSERVED].predict(design_matrix(features[OBSERVED], inputs), num_threads=threads)
         )
-        calibrators[OBSERVED] = fit_isotonic(seen[part], data.observed[part].astype(np.float64))
+        calibrators[OBSERVED] = fit_calibrator(seen[part], data.observed[part].astype(np.float64))
         both = calibrators[TAG](scores) * calibrators[OBSERVED](seen)[data.pairs.row[later]]
-        calibrators["strict"] = fit_isotonic(both, (data.outcome[later] == CONFIRMED).astype(np.float64))
+        calibrators["strict"] = fit_calibrator(both, (data.outcome[later] == CONFIRMED).astype(np.float64))
     return Bundle(family.family, as_of, models, features, keys, calibrators, {"contract": []})
 
 

@@ -74,7 +74,7 @@ class Workbench:
     Raises
     ------
     TrainingDataError
-        If there are no events.
+        If no event was known by ``as_of``.
     """
 
     def __init__(
@@ -86,7 +86,8 @@ class Workbench:
         budget: Budget,
         test_days: Sequence[datetime] = (),
     ) -> None:
-        if events.is_empty():
+        known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of)
+        if known.is_empty():
             raise TrainingDataError(
                 f"nothing is known by {as_of.isoformat()}", "import events first, or choose a later --as-of"
             )
@@ -98,11 +99,10 @@ class Workbench:
         self.history = History(events, settings.zone, settings.publication_lag)
         self.judge = OutcomeJudge(self.history.columns)
         self.fingerprint: dict[str, Any] = fingerprint(events)
-        self.event_types: set[str] = set(events["event_type"].unique())
+        self.event_types: set[str] = set(known["event_type"].unique())
         self.events = events
         self._first: datetime = (
-            events.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item()
-            or as_of
+            known.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item() or as_of
         )
         self._pairs: dict[str, PairDecisions] = {}
 

@@ -1,0 +1,263 @@
+"""What the service says of everybody equals what training would compute of them, cell by cell."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from features import affinity, customer
+from features.history import History
+from features.packed_store import open_packed_store
+from features.tags import load_catalogue
+from features.windows import HOUR_US, to_us
+from serving.scorer import REASONS, BundleScorer, _row_hashes, load_scorer
+from serving.upkeep import BOUNDARY_MARK
+from training.artifact import load_bundle
+from training.clv_bundle import load_model
+from training.clv_inputs import FEATURES as CLV_FEATURES
+from training.propensity import PropensityModel
+from training.publication import published
+from training.tag_model import TagModel
+
+HOURS = (0, 1, 11, 24)
+"""How long after the last event everybody is scored; the profiles stay those published."""
+
+
+class Bulk:
+    """Everybody at one instant, by the path that training takes."""
+
+    def __init__(self, shop, now_us):
+        self.history = History(shop.known, shop.settings.zone, shop.settings.publication_lag)
+        self.names = list(self.history.columns.customers)
+        count = len(self.names)
+        self.rows = self.history.customer_rows(np.arange(count), np.full(count, now_us))
+        self.columns = customer.CATALOGUE.compute(self.rows)
+
+
+@pytest.fixture(scope="module")
+def store(small_shop):
+    opened = open_packed_store(small_shop.home, small_shop.settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def bundles(small_shop):
+    return {task: load_bundle(one.directory) for task, one in published(small_shop.home).items()}
+
+
+@pytest.fixture(scope="module")
+def scorer(small_shop, store, bundles):
+    return BundleScorer(store, small_shop.settings, bundles, dict.fromkeys(bundles, "v"))
+
+
+@pytest.fixture(scope="module")
+def now_us(small_shop):
+    return to_us(small_shop.as_of)
+
+
+def scored(scorer, names, now_us, *, with_tags=True, with_reasons=False):
+    return scorer.score_many(names, now_us, with_tags=with_tags, with_reasons=with_reasons)
+
+
+def within_the_day(small_shop, store, now_us):
+    """Instants whose latest published boundary is the one the profiles are of."""
+    boundary = store.mark(BOUNDARY_MARK)
+    history = History(small_shop.known, small_shop.settings.zone, small_shop.settings.publication_lag)
+    instants = [now_us + hours * HOUR_US for hours in HOURS]
+    return [at for at in instants if int(history.boundary(np.array([at]))[0]) == boundary]
+
+
+def test_no_feature_of_any_customer_differs_from_the_bulk_path(small_shop, store, scorer, now_us):
+    instants = within_the_day(small_shop, store, now_us)
+    assert len(instants) >= 2
+    for at in instants:
+        bulk = Bulk(small_shop, at)
+        assert len(bulk.names) == 160
+        expected = dict(zip(bulk.names, _row_hashes(bulk.columns, len(bulk.names)), strict=True))
+        online = scored(scorer, bulk.names, at)
+        assert {name: one.features_hash for name, one in online.items()} == expected
+
+
+def test_propensity_value_and_stage_are_those_of_the_bulk_path(small_shop, scorer, bundles, now_us):
+    bulk = Bulk(small_shop, now_us)
+    online = scored(scorer, bulk.names, now_us)
+    purchase = PropensityModel(bundles["propensity"]).score(bulk.columns)
+    matrix = np.column_stack([bulk.columns[name].astype(np.float64) for name in CLV_FEATURES])
+    value = load_model(bundles["clv"], threads=1).predict(matrix)
+    for row, name in enumerate(bulk.names):
+        one = online[name]
+        assert one.status == "ok"
+        assert dict(one.propensity) == {horizon: found[row] for horizon, found in purchase.items()}
+        assert one.propensity["72h"] <= one.propensity["7d"]
+        assert one.clv["expected_minor"] == round(value.expected_minor[row])
+        assert one.clv["low_minor"] <= one.clv["expected_minor"] <= one.clv["high_minor"]
+        parts = one.clv["purchase_minor"] + one.clv["interaction_minor"] + one.clv["referral_minor"]
+        assert parts == pytest.approx(one.clv["expected_minor"], abs=2)
+
+
+def test_every_candidate_tag_has_the_probability_of_the_bulk_path(small_shop, scorer, bundles, now_us):
+    bulk = Bulk(small_shop, now_us)
+    family = load_catalogue()["interest"]
+    model = TagModel(bundles["tags-interest"], family)
+    row, pair = bulk.history.candidate_pairs("category", bulk.rows, family.candidate.rule)
+    keys = bulk.history.key_texts("category", pair)
+    pairs = affinity.CATALOGUE.compute(bulk.history.pair_rows("category", bulk.rows, row, pair))
+    scores = model.score(pairs, bulk.columns, row, keys)
+    given = model.given(scores)
+    expected = {
+        (bulk.names[row[place]], f"interest:{key}"): (
+            scores.probability[place],
+            scores.probability_if_observed[place],
+            bool(given[place]),
+        )
+        for place, key in enumerate(keys)
+    }
+    online = {
+        (name, tag.tag_id): (tag.probability, tag.probability_if_observed, tag.above)
+        for name, one in scored(scorer, bulk.names, now_us).items()
+        for tag in one.tags
+        if tag.family == "interest"
+    }
+    assert online == expected
+    assert len(expected) > 500
+    assert 0 < sum(above for _, _, above in expected.values()) < len(expected)
+
+
+def test_a_family_without_a_key_is_about_those_active_lately(small_shop, scorer, bundles, now_us):
+    bulk = Bulk(small_shop, now_us)
+    family = load_catalogue()["high_intent"]
+    wanted = [f"seconds_since_last_{name}" for name in family.candidate.any_of]
+    active = np.flatnonzero(np.fmin.reduce([bulk.columns[name] for name in wanted]) < 72 * 3600)
+    scores = TagModel(bundles["tags-high_intent"], family).score({}, bulk.columns, active, [""] * len(active))
+    online = {
+        name: tag.probability
+        for name, one in scored(scorer, bulk.names, now_us).items()
+        for tag in one.tags
+        if tag.tag_id == "high_intent"
+    }
+    expected = zip(active.tolist(), scores.probability.tolist(), strict=True)
+    assert online == {bulk.names[row]: probability for row, probability in expected}
+    assert 0 < len(online) < len(bulk.names)
+
+
+def test_scores_do_not_depend_on_who_else_is_asked_about(small_shop, scorer, now_us):
+    names = sorted(small_shop.known["customer_id"].unique())
+    together = scored(scorer, names, now_us)
+    for name in names[::16]:
+        assert scored(scorer, [name], now_us)[name] == together[name]
+    mixed = scored(scorer, ["nobody", *names[:5][::-1]], now_us)
+    assert {name: mixed[name] for name in names[:5]} == {name: together[name] for name in names[:5]}
+
+
+def test_of_a_stranger_the_population_is_told(scorer, bundles, now_us):
+    one = scored(scorer, ["nobody"], now_us, with_reasons=True)["nobody"]
+    assert (one.status, one.life_cycle_stage, one.clv, list(one.tags)) == ("cold_start", "new", None, [])
+    assert dict(one.propensity) == bundles["propensity"].content["priors"]
+
+
+def test_nobody_asked_about_is_nothing_said(scorer, now_us):
+    assert scored(scorer, [], now_us) == {}
+
+
+def test_profiles_older_than_72_hours_are_called_stale_and_tell_no_tags(small_shop, store, scorer, bundles):
+    name = small_shop.known["customer_id"][0]
+    boundary = store.mark(BOUNDARY_MARK)
+    last_moment, stale = (
+        scored(scorer, [name], boundary + 72 * HOUR_US - 1)[name],
+        scored(scorer, [name], boundary + 73 * HOUR_US)[name],
+    )
+    assert last_moment.status == "ok"
+    assert (stale.status, list(stale.tags), stale.clv) == ("stale_profile", [], None)
+    assert dict(stale.propensity) == bundles["propensity"].content["priors"]
+
+
+def test_reasons_are_the_strongest_contributions_in_the_models_own_log_odds(
+    small_shop, scorer, bundles, now_us
+):
+    bulk = Bulk(small_shop, now_us)
+    family = load_catalogue()["interest"]
+    model = TagModel(bundles["tags-interest"], family)
+    seen = 0
+    for name, one in scored(scorer, bulk.names[:60], now_us, with_reasons=True).items():
+        row = bulk.names.index(name)
+        for tag in one.tags:
+            if not tag.above:
+                assert list(tag.reasons) == []
+                continue
+            assert len(tag.reasons) == REASONS
+            if tag.family != "interest":
+                continue
+            code = list(bulk.history.columns.texts("category")).index(tag.key)
+            pair = bulk.history.pairs("category")[0].find(np.array([row]), np.array([code]))
+            pairs = affinity.CATALOGUE.compute(
+                bulk.history.pair_rows("category", bulk.rows, np.array([row]), pair)
+            )
+            names, contributions = model.contributions(pairs, bulk.columns, np.array([row]), [tag.key])
+            weights = dict(zip(names, contributions[0, :-1].tolist(), strict=True))
+            strongest = sorted(map(abs, weights.values()), reverse=True)[:REASONS]
+            told = [reason["contribution"] for reason in tag.reasons]
+            assert [abs(each) for each in told] == pytest.approx(strongest, abs=1e-4)
+            for reason in tag.reasons:
+                assert reason["contribution"] == pytest.approx(weights[reason["feature"]], abs=1e-4)
+                value = {**pairs, "key": [tag.key]}.get(reason["feature"])
+                value = bulk.columns[reason["feature"]][row] if value is None else value[0]
+                if isinstance(value, str):
+                    assert reason["value"] == value
+                elif np.isnan(value):
+                    assert reason["value"] is None
+                else:
+                    assert reason["value"] == pytest.approx(float(value), abs=1e-4)
+            seen += 1
+    assert seen > 20
+
+
+def test_without_tags_only_the_tags_are_missing(small_shop, scorer, now_us):
+    name = small_shop.known["customer_id"][0]
+    full, short = scored(scorer, [name], now_us)[name], scored(scorer, [name], now_us, with_tags=False)[name]
+    assert list(short.tags) == []
+    assert (short.propensity, short.clv, short.features_hash) == (
+        full.propensity,
+        full.clv,
+        full.features_hash,
+    )
+
+
+def test_each_model_answers_without_the_others(small_shop, store, bundles, now_us):
+    name = small_shop.known["customer_id"][0]
+    for task in bundles:
+        alone = BundleScorer(store, small_shop.settings, {task: bundles[task]}, {task: f"{task}/1"})
+        one = scored(alone, [name], now_us)[name]
+        assert (one.propensity != {}, one.clv is not None) == (task == "propensity", task == "clv")
+        assert {tag.family for tag in one.tags} <= {task.removeprefix("tags-")}
+        assert dict(one.model_versions) == {task: f"{task}/1"}
+
+
+def test_a_family_that_left_the_catalogue_is_not_scored(small_shop, store, bundles, now_us):
+    gone = {"tags-bygone": bundles["tags-interest"]}
+    name = small_shop.known["customer_id"][0]
+    assert list(scored(BundleScorer(store, small_shop.settings, gone, {}), [name], now_us)[name].tags) == []
+
+
+def test_threads_that_ask_at_once_get_the_same_answers(small_shop, store, bundles, now_us):
+    fresh = BundleScorer(store, small_shop.settings, bundles, dict.fromkeys(bundles, "v"))
+    names = sorted(small_shop.known["customer_id"].unique())[:40]
+    alone = scored(BundleScorer(store, small_shop.settings, bundles, dict.fromkeys(bundles, "v")), names, now_us)
+    chunks = [names[start : start + 8] for start in range(0, 40, 8)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda chunk: scored(fresh, chunk, now_us), chunks):
+            assert all(found[name] == alone[name] for name in found)
+
+
+def test_the_pointer_says_what_is_loaded(small_shop, store, now_us):
+    named = {
+        task: {"path": one.directory.name, "model_version": one.model_version}
+        for task, one in published(small_shop.home).items()
+    }
+    loaded = load_scorer(small_shop.home, small_shop.settings, store, named)
+    name = small_shop.known["customer_id"][0]
+    assert dict(scored(loaded, [name], now_us)[name].model_versions) == {
+        task: f"{task}/1" for task in ("clv", "propensity", "tags-high_intent", "tags-interest")
+    }
