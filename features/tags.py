@@ -14,6 +14,7 @@ from configs.settings import read_yaml_mapping
 from features.affinity import CandidateRule
 from features.errors import TagCatalogueError
 from features.events import EVENT_TYPES
+from features.memory import ATTENTION_TYPES
 from features.windows import DAY_90, SHORT_WINDOWS
 
 LIFE_HOURS_MAX = 72
@@ -123,6 +124,10 @@ class TagFamily(BaseModel):
             raise ValueError("confirmed_by.same_key needs a key (category or brand)")
         if self.key is not None and self.candidate.or_repeat_within_days is None:
             raise ValueError("candidate.or_repeat_within_days is required where there is a key; expected 90")
+        if self.key is not None and set(self.candidate.any_of) != set(ATTENTION_TYPES):
+            raise ValueError(
+                f"candidate.any_of is {list(self.candidate.any_of)}; with a key it is {list(ATTENTION_TYPES)}"
+            )
         return self
 
     def tag_id(self, key: str | None) -> str:

@@ -126,7 +126,7 @@ class SmallShop:
 
     def copy(self, folder: Path) -> SmallShop:
         shutil.copytree(self.home.root, folder / "home")
-        return SmallShop(open_home(folder / "home"), self.mapping, self.events)
+        return SmallShop(open_home(folder / "home", create=False), self.mapping, self.events)
 
 
 def write_source(folder: Path) -> tuple[Path, pl.DataFrame]:

@@ -15,7 +15,7 @@ from configs.settings import Settings
 from features.history import History
 from features.outcomes import OutcomeJudge
 from features.tags import TagFamily
-from features.windows import HOUR_72, to_us
+from features.windows import HOUR_72, Measure, WindowRows, to_us
 from training.clv_bundle import clv_instants
 from training.datasets import (
     CENSUS,
@@ -124,10 +124,12 @@ class Workbench:
     def claims(self, family: TagFamily) -> PairDecisions:
         """Return the claims worth considering: pairs, or customers for a family without a key."""
         if family.key is None:
-            rows = self.tag_rows
-            return PairDecisions(
-                np.arange(len(rows)), np.zeros(len(rows), np.int64), key_frame(self.history, rows)
-            )
+            rows, candidate = self.tag_rows, family.candidate
+            lately = WindowRows(self.history.customers, rows.customer, rows.instant)
+            seen = lately.sum(Measure("candidate", candidate.any_of), candidate.rule.within.length_us) > 0
+            chosen = np.flatnonzero(seen)
+            frame = key_frame(self.history, rows.take(chosen))
+            return PairDecisions(chosen, np.zeros(len(chosen), np.int64), frame)
         if family.key not in self._pairs:
             self._pairs[family.key] = pair_decisions(self.history, family.key, self.tag_rows, family)
         return self._pairs[family.key]

@@ -95,6 +95,7 @@ def test_a_family_confirmed_by_silence_needs_the_event_that_would_break_it(tmp_p
         ({"confirmed_by__any_of": ["veiw"]}, ["confirmed_by.any_of", "'veiw'", "did you mean 'view'"]),
         ({"candidate__any_of": ["buy"]}, ["candidate.any_of", "'buy'", "expected one of view, search"]),
         ({"candidate__any_of": []}, ["candidate.any_of", "[]", "at least 1 item"]),
+        ({"candidate__any_of": ["view"]}, ["candidate.any_of is ['view']", "with a key it is", "purchase"]),
         ({"candidate__within_hours": 71}, ["candidate.within_hours is 71", "1, 6, 24 or 72"]),
         ({"candidate__or_repeat_within_days": 30}, ["candidate.or_repeat_within_days is 30", "90"]),
         ({"candidate__or_repeat_within_days": None}, ["or_repeat_within_days is required", "expected 90"]),

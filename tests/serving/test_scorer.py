@@ -244,7 +244,9 @@ def test_a_family_that_left_the_catalogue_is_not_scored(small_shop, store, bundl
 def test_threads_that_ask_at_once_get_the_same_answers(small_shop, store, bundles, now_us):
     fresh = BundleScorer(store, small_shop.settings, bundles, dict.fromkeys(bundles, "v"))
     names = sorted(small_shop.known["customer_id"].unique())[:40]
-    alone = scored(BundleScorer(store, small_shop.settings, bundles, dict.fromkeys(bundles, "v")), names, now_us)
+    alone = scored(
+        BundleScorer(store, small_shop.settings, bundles, dict.fromkeys(bundles, "v")), names, now_us
+    )
     chunks = [names[start : start + 8] for start in range(0, 40, 8)] * 4
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda chunk: scored(fresh, chunk, now_us), chunks):

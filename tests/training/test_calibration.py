@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from training.calibration import Calibrator, fit_isotonic
+from training.calibration import Calibrator, fit_calibrator, fit_isotonic
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -105,3 +105,33 @@ def test_the_knots_survive_json_to_the_last_bit() -> None:
     again = Calibrator.from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_array_equal(again.scores, fitted.scores)
     np.testing.assert_array_equal(again.probabilities, fitted.probabilities)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1, allow_subnormal=False), st.booleans()), min_size=2, max_size=60))
+def test_centred_calibration_rises_and_keeps_each_steps_probability_at_its_mean_score(
+    pairs: list[tuple[float, bool]],
+) -> None:
+    scores = np.array([score for score, _ in pairs])
+    outcomes = np.array([float(outcome) for _, outcome in pairs])
+    steps, centred = fit_isotonic(scores, outcomes), fit_calibrator(scores, outcomes)
+    assert (np.diff(centred.scores) > 0).all() or len(centred.scores) <= 2
+    assert (np.diff(centred.probabilities) >= 0).all()
+    margin = 1 / (len(scores) + 2)
+    assert centred.probabilities.min() >= margin - 1e-12
+    assert centred.probabilities.max() <= 1 - margin + 1e-12
+    levels = steps(scores)
+    if len(np.unique(levels)) > 1:
+        for level in np.unique(levels):
+            centre = scores[levels == level].mean()
+            np.testing.assert_allclose(centred(np.array([centre])), level, atol=1e-9)
+
+
+def test_centred_calibration_tells_scores_of_one_step_apart_and_stays_calibrated_on_fresh_data() -> None:
+    rng = np.random.default_rng(11)
+    truth = rng.uniform(0.05, 0.95, 20_000)
+    outcomes = (rng.uniform(size=20_000) < truth).astype(float)
+    centred = fit_calibrator(truth[:10_000] ** 2, outcomes[:10_000])
+    fresh = centred(truth[10_000:] ** 2)
+    assert len(np.unique(fresh)) > 9_900
+    assert abs(fresh.mean() - outcomes[10_000:].mean()) < 0.02
+    np.testing.assert_allclose(fresh, truth[10_000:], atol=0.08)

@@ -27,7 +27,7 @@ ZONES = (
 zones = st.sampled_from(ZONES).map(ZoneInfo)
 instants = st.datetimes(
     min_value=datetime(2009, 1, 1),  # noqa: DTZ001 -- hypothesis adds the zone itself
-    max_value=datetime(2018, 12, 31),  # noqa: DTZ001
+    max_value=datetime(2018, 12, 31),  # noqa: DTZ001 -- likewise
     timezones=st.just(UTC),
 )
 ages = st.timedeltas(timedelta(0), timedelta(days=400))
