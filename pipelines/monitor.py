@@ -203,7 +203,7 @@ def command(
 
     \b
     [bold]Examples[/bold]
-      tagtide monitor                                  everything until now
+      tagtide monitor                                  everything until the latest arrival
       tagtide monitor --since 2017-11-01               tags assigned since then
       tagtide monitor --as-of 2017-11-07 --out /tmp/r  as it looked at that midnight
       tagtide monitor --json | jq '.numbers[0].value'  tag precision for a machine

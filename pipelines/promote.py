@@ -15,6 +15,7 @@ from pipelines.errors import CommandError, MissingStepError
 from pipelines.invocation import Invocation, JsonFlag
 
 ALL = "all"
+WHICH = "Registered models (`clv`, `propensity`, `tags-interest`, …), or `all`."
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
     ------
     MissingStepError
         If nothing was trained.
+    BundleError
+        If a challenger's files are damaged; the champion stays.
     """
     from training.errors import PromotionRefusedError
-    from training.publication import publish
+    from training.publication import publish, verified_hash
     from training.registry import challenger, champion, promote
 
     chosen = _chosen(home, tasks)
@@ -62,10 +65,14 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
     for task in chosen:
         before = champion(home, task)
         previous = before.model_version if before is not None else ""
-        if ALL in tasks and challenger(home, task) is None and before is not None:
+        waiting = challenger(home, task)
+        if ALL in tasks and waiting is None and before is not None:
             publish(home, task, at=now)
             found.append(Promoted(task, previous, previous))
             continue
+        if waiting is not None:
+            # What cannot be published must not become champion.
+            verified_hash(waiting.directory)
         try:
             outcome = promote(home, task, force=force)
         except PromotionRefusedError as refusal:
@@ -113,7 +120,7 @@ def _chosen(home: Home, tasks: Sequence[str]) -> list[str]:
 
 def command(
     ctx: typer.Context,
-    tasks: Annotated[list[str] | None, typer.Argument(help="Models, or all.")] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help=WHICH, metavar="[MODEL]...")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overrule the gate.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -138,7 +145,7 @@ def command(
 
 def rollback_command(
     ctx: typer.Context,
-    tasks: Annotated[list[str], typer.Argument(help="Models, or all.")],
+    tasks: Annotated[list[str], typer.Argument(help=WHICH, metavar="MODEL...")],
     as_json: JsonFlag = False,
 ) -> None:
     """Put the previous champion back to work; a running service follows without a restart.
@@ -149,17 +156,21 @@ def rollback_command(
     """
     invocation = ctx.ensure_object(Invocation)
     found = rollback_tasks(invocation.home(), tasks, now=datetime.now(UTC))
-    invocation.emit({"models": found}, as_table("Rollback", found), as_json)
+    invocation.emit({"models": found}, as_table("Rollback", found, with_gate=False), as_json)
 
 
-def as_table(title: str, found: Sequence[Promoted]) -> Any:
-    """Show what was promoted as a table."""
+def as_table(title: str, found: Sequence[Promoted], *, with_gate: bool = True) -> Any:
+    """Show what was promoted as a table, and what the gate said where it was asked."""
     from rich.table import Table
 
     table = Table(title=title)
-    for name in ("model", "serves now", "served before", "gate"):
-        table.add_column(name)
+    columns = ["model", "serves now", "served before", *(["gate"] if with_gate else [])]
+    for name in columns:
+        table.add_column(name, overflow="fold")
     for one in found:
         verdict = one.refused or ("overruled" if one.forced else "passed")
-        table.add_row(one.task, one.champion or "–", one.previous or "–", verdict)
+        if one.champion == one.previous and not one.refused:
+            verdict = "champion already"
+        cells = [one.task, one.champion or "–", one.previous or "–", verdict]
+        table.add_row(*cells[: len(columns)])
     return table

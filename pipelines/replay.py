@@ -24,6 +24,7 @@ from features.sources import read_source
 from pipelines.errors import CommandError, MachineError
 from pipelines.instants import instant_option
 from pipelines.invocation import Invocation, JsonFlag
+from pipelines.measurements import record_measurement
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -332,7 +333,9 @@ def command(
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, max=BATCH_MAX, help="Fill posts up to so many events.")
     ] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Of the service; default: this machine's.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Address of the service; default: this machine's.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Post recorded events to a running service, in the order they became known, and measure its answers.
@@ -369,4 +372,13 @@ def command(
         if events.is_empty():
             raise CommandError(f"{source} has no events in that span", "check --since and --until")
         report = replay(client, events, settings=settings, batch=batch, speed=speed, progress=progress)
+    if url is None and report.as_of:
+        record_measurement(
+            invocation.home(),
+            settings,
+            "event_to_tag_p99_ms",
+            report.event_to_tag_p99_ms,
+            datetime.fromisoformat(report.as_of),
+            f"from posting to the reply with the new tags, {report.events:,} replayed events",
+        )
     invocation.emit(asdict(report), as_table(report), as_json)

@@ -210,7 +210,7 @@ def as_table(report: ScoreReport) -> Any:
     table = Table(title=f"Scores as of {report.as_of}")
     table.add_column("what")
     table.add_column("rows", justify="right")
-    table.add_column("file")
+    table.add_column("file", overflow="fold")
     table.add_row("customers", f"{report.customers:,}", report.customers_file)
     table.add_row("tags", f"{report.tags:,}", report.tags_file)
     return table

@@ -256,7 +256,10 @@ def command(
     chosen = what or ["all"]
     for name in chosen:
         if name not in WHAT:
-            raise CommandError(f"cannot train {name!r}{did_you_mean(name, WHAT)}; expected {', '.join(WHAT)}")
+            raise CommandError(
+                f"cannot train {name!r}{did_you_mean(name, WHAT)}; expected {', '.join(WHAT)}",
+                "a tag family is chosen by `tagtide train tags --families NAME`",
+            )
     instant = asked_or_latest(home, settings, as_of)
     names = [name.strip() for name in families.split(",") if name.strip()]
     with invocation.steps() as say:
@@ -279,7 +282,7 @@ def as_table(trained: Sequence[TrainedModel]) -> Any:
 
     table = Table(title="Trained models")
     for title in ("model", "version", "seconds", "figures on the slice nothing was chosen on"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for model in trained:
         flat = flatten(model.metrics)
         names = HEADLINES[model.task.split("-", 1)[0]]

@@ -19,7 +19,7 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
-from serving.refresh import refresh_profiles
+from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
 from serving.upkeep import BOUNDARY_MARK
@@ -36,7 +36,7 @@ def assemble(home: Home, settings: Settings) -> Starlette:
     database_url = None if settings.database_url is None else settings.database_url.get_secret_value()
     store = open_packed_store(home, settings)
     engine = open_engine(database_url, home)
-    log, lake = EventLog(engine), Lake(home.lake)
+    log, lake, ledger = EventLog(engine), Lake(home.lake), Ledger(engine)
 
     def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
         from serving.scorer import load_scorer
@@ -45,6 +45,7 @@ def assemble(home: Home, settings: Settings) -> Starlette:
 
     def refresh(boundary_us: int) -> None:
         refresh_profiles(settings, store, log, lake, boundary_us)
+        close_claims(settings, lake, ledger, boundary_us)
 
     def close() -> None:
         store.close()
@@ -55,7 +56,7 @@ def assemble(home: Home, settings: Settings) -> Starlette:
         settings,
         store,
         log,
-        Ledger(engine),
+        ledger,
         watch,
         WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake)),
         refresh=refresh,

@@ -27,8 +27,7 @@ from tests.training.rhythmic_shop import OPENED, shop_events
 
 CUSTOMERS, DAYS, LATER_DAYS = 160, 152, 6
 KNOWN_UNTIL = OPENED + timedelta(days=DAYS)
-CLV_AS_OF = OPENED + timedelta(days=60)
-COLUMNS = "event_id customer_id event_type event_time category quantity amount_minor".split()
+COLUMNS = ["event_id", "customer_id", "event_type", "event_time", "category", "quantity", "amount_minor"]
 
 MAPPING = """
 source: shop
@@ -49,7 +48,7 @@ evaluation:
     fit_until: 2024-04-12
     calibrate: {first: 2024-04-20, last: 2024-04-30}
     certify: {first: 2024-05-04, last: 2024-05-16}
-  clv: [{as_of: 2024-03-01, horizon_days: 90}]
+  clv: [{as_of: 2024-03-02, horizon_days: 90}]
 """
 
 

@@ -1,5 +1,6 @@
 """The documents say what is there: commands, options, links, figures, settings, and examples that run."""
 
+import doctest
 import importlib
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -19,6 +21,7 @@ from features.lake import Lake
 from features.mapping import load_mapping
 from features.quarantine import Quarantine
 from pipelines.import_events import import_source
+from serving.schemas import EventsRequest, PredictionsRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -176,6 +179,25 @@ def test_commands_are_told_by_name_with_their_help(reference: ModuleType):
     for words, command in reference.all_commands():
         assert f"### `tagtide {' '.join(words)}" in page
         assert command.help.split("\n")[0] in page
+
+
+@pytest.mark.parametrize("name", ["generate_reference", "refresh_readme", "readme_replies"])
+def test_the_examples_of_the_scripts_that_write_documents_are_true(
+    name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(DOCS)
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted > 0
+    assert done.failed == 0
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "api.md"], ids=label)
+def test_every_body_that_is_posted_is_one_the_service_reads(page: Path):
+    bodies = re.findall(r"-d '([^']+)'", "\n".join(blocks(page, *SHELL)))
+    kinds = [EventsRequest if '"events"' in body else PredictionsRequest for body in bodies]
+    assert set(kinds) == {EventsRequest, PredictionsRequest}
+    for body, kind in zip(bodies, kinds, strict=True):
+        msgspec.json.decode(body, type=kind)
 
 
 def demo_summary() -> dict[str, Any]:

@@ -64,9 +64,9 @@ def fit_calibrator(scores: FloatArray, outcomes: FloatArray) -> Calibrator:
     """Fit centred isotonic regression (Oron & Flournoy 2017): isotonic, but rising within its steps as well.
 
     Plain isotonic regression gives every score of a step one probability, so that a customer's probability
-    stands still while their behaviour changes, and thresholds fall on ties. Here each step's probability holds
-    at the step's mean score, with straight lines in between; the outer halves of the first and the last step
-    go on with the slope of their neighbours.
+    stands still while their behaviour changes, and thresholds fall on ties. Here each step's probability
+    holds at the step's mean score, with straight lines in between; the outer halves of the first and the last
+    step go on with the slope of their neighbours.
 
     Parameters
     ----------

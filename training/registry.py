@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def log_bundle(
         params=[Param(name, str(value)) for name, value in params.items()],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
-    client.log_artifacts(run_id, str(directory), BUNDLE_FOLDER)
+    # Not through MLflow, which would write to where the home was when it was made.
+    shutil.copytree(directory, _bundle_folder(home, run_id))
     client.set_terminated(run_id)
     _ensure_model(client, task)
     source = f"{run.info.artifact_uri}/{BUNDLE_FOLDER}"
@@ -212,7 +214,9 @@ def rollback(home: Home, task: str) -> Promotion:
     client = _client(home)
     history = _history(client, task)
     if not history:
-        raise RegistryError(f"{task} has no champion before {current.model_version}")
+        raise RegistryError(
+            f"{task} has no champion before {current.model_version}", "train and promote another one first"
+        )
     previous = _version(client, home, task, str(history[-1]))
     _crown(client, task, previous.version, history[:-1])
     return Promotion(previous, current, None, forced=False)
@@ -247,7 +251,7 @@ def _existing(home: Home, task: str, version: int) -> ModelVersion:
 
 def _version(client: MlflowClient, home: Home, task: str, number: str) -> ModelVersion:
     found = client.get_model_version(task, number)
-    directory = _artifacts(home) / str(found.run_id) / "artifacts" / BUNDLE_FOLDER
+    directory = _bundle_folder(home, str(found.run_id))
     metrics = client.get_run(str(found.run_id)).data.metrics
     return ModelVersion(task, int(found.version), directory, metrics, found.tags)
 
@@ -271,6 +275,10 @@ def _experiment(client: MlflowClient, home: Home) -> str:
 
 def _artifacts(home: Home) -> Path:
     return home.mlflow / "artifacts"
+
+
+def _bundle_folder(home: Home, run_id: str) -> Path:
+    return _artifacts(home) / run_id / "artifacts" / BUNDLE_FOLDER
 
 
 def _database(home: Home) -> Path:

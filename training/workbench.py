@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -86,7 +86,7 @@ class Workbench:
         budget: Budget,
         test_days: Sequence[datetime] = (),
     ) -> None:
-        known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of)
+        known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of.astimezone(UTC))
         if known.is_empty():
             raise TrainingDataError(
                 f"nothing is known by {as_of.isoformat()}", "import events first, or choose a later --as-of"

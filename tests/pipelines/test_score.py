@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from configs.settings import load_settings
+from features.packed_store import open_packed_store
+from features.windows import to_us
+from pipelines.errors import CommandError, MissingStepError
+from pipelines.score import CUSTOMERS_SCHEMA, TAGS_SCHEMA, score
+from serving.scorer import BundleScorer
+from tests.features.made_events import MONDAY
+from training.artifact import load_bundle
+from training.publication import published
+
+
+@pytest.fixture(scope="module")
+def scored(small_shop):
+    report = small_shop.runs["score"].json
+    return report, pl.read_parquet(report["customers_file"]), pl.read_parquet(report["tags_file"])
+
+
+def test_the_files_say_what_the_service_would_say(small_shop, scored):
+    _, customers, tags = scored
+    bundles = published(small_shop.home)
+    store = open_packed_store(small_shop.home, small_shop.settings)
+    scorer = BundleScorer(
+        store,
+        small_shop.settings,
+        {task: load_bundle(one.directory) for task, one in bundles.items()},
+        {task: one.model_version for task, one in bundles.items()},
+    )
+    now_us = to_us(small_shop.as_of)
+    names = customers["customer_id"].to_list()
+    online = scorer.score_many(names, now_us, with_tags=True, with_reasons=False)
+    store.close()
+    assert names == sorted(small_shop.known["customer_id"].unique())
+    for row in customers.iter_rows(named=True):
+        one = online[row["customer_id"]]
+        assert (row["propensity_72h"], row["propensity_7d"]) == (one.propensity["72h"], one.propensity["7d"])
+        assert (row["clv_expected_minor"], row["life_cycle_stage"]) == (
+            one.clv["expected_minor"],
+            one.life_cycle_stage,
+        )
+    expected = {
+        (name, tag.tag_id): tag.probability
+        for name in names
+        for tag in online[name].tags
+        if tag.certified and tag.above
+    }
+    assert {(row["customer_id"], row["tag_id"]): row["probability"] for row in tags.to_dicts()} == expected
+    assert len(expected) > 20
+
+
+def test_the_files_have_their_schema_and_the_report_counts_them(small_shop, scored):
+    report, customers, tags = scored
+    assert dict(customers.schema) == CUSTOMERS_SCHEMA
+    assert dict(tags.schema) == TAGS_SCHEMA
+    assert (report["customers"], report["tags"]) == (customers.height, tags.height)
+    assert report["statuses"] == {"ok": customers.height}
+    assert set(customers["as_of"]) == {small_shop.as_of}
+    assert tags["precision"].min() >= 0.75
+    assert tags.filter(pl.col("family") == "interest")["lift"].min() >= 2
+
+
+def test_without_options_the_files_lie_by_instant(small_shop, scored):
+    assert scored[0]["customers_file"].endswith("/scores/2024-05-31T23-17-14Z/customers.parquet")
+    assert [path.name for path in sorted(small_shop.home.scores.rglob("*.*"))] == [
+        "customers.parquet",
+        "tags.parquet",
+    ]
+
+
+def test_the_folder_can_be_chosen_and_three_days_later_all_is_stale(small_shop, tmp_path):
+    later = (small_shop.as_of + timedelta(hours=73)).isoformat()
+    run = small_shop.run("score", "--as-of", later, "--out", str(tmp_path / "out"), "--json")
+    assert run.json["statuses"] == {"stale_profile": 160}
+    assert run.json["tags"] == 0
+    assert pl.read_parquet(tmp_path / "out" / "tags.parquet").schema == TAGS_SCHEMA
+
+
+def test_an_instant_before_the_profiles_is_refused(small_shop, tmp_path):
+    with pytest.raises(CommandError, match="lies before the profiles'"):
+        score(small_shop.home, small_shop.settings, small_shop.as_of - timedelta(days=1), tmp_path)
+
+
+def test_a_home_that_serves_nothing_names_the_steps(home, tmp_path):
+    settings = load_settings(home.root, {}).settings
+    with pytest.raises(MissingStepError, match="serves no model") as missing:
+        score(home, settings, MONDAY, tmp_path)
+    assert "tagtide promote" in missing.value.next_step

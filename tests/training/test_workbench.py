@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from configs.settings import load_settings
+from features.tags import load_catalogue
+from tests.training.rhythmic_shop import AS_OF, OPENED, join_directly, shop_events
+from training.datasets import (
+    CALIBRATE,
+    CENSUS,
+    CERTIFY,
+    FIT,
+    TEST,
+    SamplingBudget,
+    customer_snapshot,
+    key_frame,
+)
+from training.errors import TrainingDataError
+from training.tag_data import tag_data
+from training.workbench import Budget, Workbench
+
+BUDGET = Budget(SamplingBudget(fit=1600, calibrate=800, certify=800), propensity_rows=1000)
+FAMILIES = load_catalogue()
+INTEREST, HIGH_INTENT, BRANDS = (FAMILIES[name] for name in ("interest", "high_intent", "brand_preference"))
+EARLIER = datetime(2024, 5, 1, tzinfo=UTC)
+TEST_DAYS = [EARLIER + timedelta(days=day) for day in (0, 4, 8)]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return load_settings(tmp_path_factory.mktemp("home"), {"TAGTIDE_THREADS": "1"}).settings
+
+
+@pytest.fixture(scope="module")
+def events():
+    """Events of which some came late, and customers and categories that are new after `EARLIER`."""
+    made = shop_events(120)
+    number = pl.col("event_id").str.slice(1).cast(pl.Int64)
+    later = pl.col("event_time") > EARLIER
+    return made.with_columns(
+        ingested_at=pl.when(number % 11 == 0)
+        .then(pl.col("event_time") + timedelta(days=3))
+        .otherwise("event_time"),
+        customer_id=pl.when(later & (number % 5 == 0))
+        .then(pl.format("0{}", "customer_id"))
+        .otherwise("customer_id"),
+        category=pl.when(later & (number % 3 == 0)).then(pl.lit("a new one")).otherwise("category"),
+    )
+
+
+@pytest.fixture(scope="module")
+def then(events, settings):
+    """As it was known back then."""
+    known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= EARLIER)
+    return Workbench(known, EARLIER, settings, FAMILIES, BUDGET)
+
+
+@pytest.fixture(scope="module")
+def looking_back(events, settings):
+    """The same instant, with everything that came after it: a backtest's."""
+    return Workbench(events, EARLIER, settings, FAMILIES, BUDGET, TEST_DAYS)
+
+
+def by_name(bench, rows):
+    return key_frame(bench.history, rows).with_columns(kind=pl.Series(rows.kind), part=pl.Series(rows.part))
+
+
+def learnt_from(rows):
+    return rows.take(rows.part != TEST)
+
+
+def test_the_future_changes_neither_whom_a_model_learns_from_nor_when(then, looking_back):
+    assert by_name(then, then.tag_rows).equals(by_name(looking_back, learnt_from(looking_back.tag_rows)))
+    assert then.tag_slices == looking_back.tag_slices
+    for horizon in ("72h", "7d"):
+        rows = [by_name(bench, bench.propensity_rows(horizon)) for bench in (then, looking_back)]
+        assert rows[0].equals(rows[1])
+        assert rows[0].height > 1000
+
+
+def test_the_future_changes_no_feature_that_a_model_learns_from(then, looking_back):
+    parts = learnt_from(looking_back.tag_rows)
+    assert {FIT, CALIBRATE, CERTIFY} == set(parts.part.tolist())
+    customers = customer_snapshot(then.history, then.tag_rows)
+    assert customers.equals(customer_snapshot(looking_back.history, parts), null_equal=True)
+    wanted = ["customer_id", "event_timestamp", "category"]
+    until = pl.col("event_timestamp") < EARLIER
+    pairs = [bench.pair_snapshot(INTEREST).filter(until).sort(wanted) for bench in (then, looking_back)]
+    assert pairs[0].height > 5000
+    assert pairs[0].equals(pairs[1], null_equal=True)
+
+
+def test_the_future_changes_no_outcome_of_what_came_in_time(settings, events):
+    in_time = events.with_columns(ingested_at="event_time")
+    known = in_time.filter(pl.col("event_time") <= EARLIER)
+    outcomes = []
+    for bench in (
+        Workbench(known, EARLIER, settings, FAMILIES, BUDGET),
+        Workbench(in_time, EARLIER, settings, FAMILIES, BUDGET, TEST_DAYS),
+    ):
+        join = join_directly(bench.history, INTEREST)
+        data = tag_data(bench.judge, INTEREST, bench.tag_rows, bench.claims(INTEREST), join)
+        told = data.pairs.frame.with_columns(outcome=pl.Series(data.outcome)).filter(
+            pl.Series(~data.in_part(TEST))
+        )
+        outcomes.append(told.sort("customer_id", "event_timestamp", "category"))
+    assert outcomes[0].equals(outcomes[1])
+
+
+def test_a_backtest_also_asks_for_everybody_active_on_its_days(looking_back, events):
+    rows = looking_back.tag_rows
+    tested = by_name(looking_back, rows.take(rows.part == TEST))
+    own = events.filter(pl.col("event_type") != "contact").with_columns(
+        known=pl.max_horizontal("event_time", "ingested_at")
+    )
+    expected = {
+        (name, day)
+        for day in TEST_DAYS
+        for name in own.filter((pl.col("known") <= day) & (pl.col("event_time") > day - timedelta(hours=72)))[
+            "customer_id"
+        ].to_list()
+    }
+    assert set(tested.select("customer_id", "event_timestamp").iter_rows()) == expected
+    assert set(tested["kind"]) == {CENSUS}
+
+
+def test_a_family_without_a_key_claims_once_a_row(then):
+    claims = then.claims(HIGH_INTENT)
+    assert claims.row.tolist() == list(range(len(then.tag_rows)))
+    with pytest.raises(ValueError, match="has no key"):
+        then.pair_snapshot(HIGH_INTENT)
+
+
+def test_families_that_share_a_key_share_their_claims(then):
+    assert then.claims(INTEREST) is then.claims(INTEREST)
+
+
+def test_what_the_data_lacks_is_named(then, looking_back, events, settings):
+    runs, missing = then.runnable()
+    assert [family.family for family in runs] == ["interest", "high_intent"]
+    assert missing == {"brand_preference": ("events with a brand",)}
+    searches = events.filter(pl.col("event_type") == "search")
+    _, missing = Workbench(searches, AS_OF, settings, FAMILIES, BUDGET).runnable()
+    assert missing["high_intent"] == ("purchase",)
+    assert missing["interest"] == ("view", "add_to_cart", "purchase")
+
+
+def test_what_only_the_future_brings_makes_no_family_runnable(events, settings):
+    """Purchases begin after the instant."""
+    late = events.filter((pl.col("event_type") != "purchase") | (pl.col("event_time") > EARLIER))
+    _, missing = Workbench(late, EARLIER, settings, FAMILIES, BUDGET, TEST_DAYS).runnable()
+    assert missing["high_intent"] == ("purchase",)
+
+
+def test_nothing_known_is_said_with_the_instant(events, settings):
+    for rows in (events, events.clear()):
+        with pytest.raises(TrainingDataError, match="nothing is known by 2023-12-31"):
+            Workbench(rows, OPENED - timedelta(days=1), settings, FAMILIES, BUDGET)
+
+
+def test_value_is_asked_of_everybody_who_had_bought(then):
+    rows = by_name(then, then.clv_rows(30))
+    bought = then.events.filter(pl.col("event_type") == "purchase")
+    for (instant,), part in rows.group_by("event_timestamp"):
+        known = bought.filter(pl.max_horizontal("event_time", "ingested_at") <= instant)
+        assert set(part["customer_id"]) == set(known["customer_id"])
+    assert rows["event_timestamp"].max() == EARLIER
