@@ -23,9 +23,13 @@ class TagtideError(Exception):
     """
 
     def __init__(self, message: str, next_step: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, next_step)
         self.message = message
         self.next_step = next_step
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return self.message
 
 
 class ConfigError(TagtideError):

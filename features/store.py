@@ -335,6 +335,8 @@ def _duckdb(home: Home, threads: int) -> Iterator[None]:
         temp_directory=str(home.feature_store.absolute() / "spill"),
         preserve_insertion_order=False,
     )
+    # DuckDB draws its progress on standard output, which belongs to the command's own result.
+    connection.raw_sql("SET enable_progress_bar = false")
     before = ibis.options.default_backend
     ibis.set_backend(connection)
     try:

@@ -166,6 +166,8 @@ def open_table(mapping: SourceMapping, *, threads: int) -> RawTable:
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    # Progress would be drawn on standard output, which belongs to the command's own result.
+    connection.execute("SET enable_progress_bar = false")
     readers: dict[str, Callable[[SourceMapping, duckdb.DuckDBPyConnection], RawTable]] = {
         "parquet": _open_parquet,
         "csv": _open_csv,

@@ -21,6 +21,7 @@ from configs.settings import Settings
 from pipelines.errors import MissingStepError
 from pipelines.invocation import Invocation, JsonFlag, plain
 from pipelines.measurements import open_ledger, record_measurement
+from pipelines.own_process import run_apart
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -102,7 +103,7 @@ def run_demo(demo: Demo, *, keep_serving: bool = False) -> dict[str, Any]:
 
     begun = time.perf_counter()
     imported = _import(demo)
-    trained = _train(demo)
+    trained = run_apart(train_and_publish, demo.home, demo.settings, say=demo.say)
     token = demo.environ.get("TAGTIDE_API_TOKEN") or new_token()
     environ = {**demo.environ, "TAGTIDE_SWEEP_EVERY_HOURS": str(SWEEP_HOURS)}
     demo.say("starting the service")
@@ -147,7 +148,8 @@ def _import(demo: Demo) -> ImportReport:
     )
 
 
-def _train(demo: Demo) -> list[TrainedModel]:
+def train_and_publish(home: Home, settings: Settings, say: Say) -> list[TrainedModel]:
+    """Train every model as of the demo's instant, promote what beats its baselines, fill the online store."""
     from pipelines.build_features import open_workbench, publish_profiles
     from pipelines.promote import ALL, promote_tasks
     from pipelines.train import train_on
@@ -155,11 +157,11 @@ def _train(demo: Demo) -> list[TrainedModel]:
     from training.workbench import Budget
 
     budget = Budget(SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000))
-    bench = open_workbench(demo.home, demo.settings, TRAINED_AS_OF, demo.say, budget)
-    trained = train_on(demo.home, demo.settings, bench, ["all"], demo.say)
-    demo.say("promoting what beats its baselines")
-    promote_tasks(demo.home, [ALL], now=datetime.now(UTC))
-    publish_profiles(demo.home, demo.settings, bench.events, bench.history, TRAINED_AS_OF, demo.say)
+    bench = open_workbench(home, settings, TRAINED_AS_OF, say, budget)
+    trained = train_on(home, settings, bench, ["all"], say)
+    say("promoting what beats its baselines")
+    promote_tasks(home, [ALL], now=datetime.now(UTC))
+    publish_profiles(home, settings, bench.events, bench.history, TRAINED_AS_OF, say)
     return trained
 
 

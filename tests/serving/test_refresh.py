@@ -1,11 +1,19 @@
+from datetime import timedelta
+
+import polars as pl
 import pytest
 
+from features.event_log import EventLog, open_engine
+from features.history import History
 from features.lake import Lake
-from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, profile_key
+from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, open_packed_store, profile_key
 from features.profile import unpack_customer
+from features.publishing import key_rows, profile_rows
+from features.windows import from_us, to_us
 from serving.refresh import refresh_profiles
 from tests.serving.parts import DAY_US, START_US, Parts, event
 from tests.serving.test_stream import intake
+from tests.small_shop import KNOWN_UNTIL
 
 
 @pytest.fixture
@@ -53,3 +61,28 @@ def test_an_older_refresh_does_not_undo_a_newer_one(parts):
         refresh_profiles(parts.settings, parts.store, parts.log, lake, boundary)
     assert profiles(parts, CUSTOMER_PROFILE)["c1"].event_us == START_US + 2 * DAY_US
     assert unpack_customer(profiles(parts, CUSTOMER_PROFILE)["c1"].value) is not None
+
+
+def test_profiles_of_a_later_day_are_those_made_in_bulk_of_all_that_was_known_by_then(small_shop, tmp_path):
+    shop = small_shop.copy(tmp_path)
+    settings, lake = shop.settings, Lake(shop.home.lake)
+    store, engine = open_packed_store(shop.home, settings), open_engine(None, shop.home)
+    boundary = to_us(KNOWN_UNTIL) + 3 * DAY_US
+    came_late = pl.when(pl.int_range(pl.len()) % 9 == 0).then(pl.col("event_time") + timedelta(days=2))
+    later = shop.later.with_columns(ingested_at=came_late.otherwise("event_time"))
+    EventLog(engine).append(later)
+    count = refresh_profiles(settings, store, EventLog(engine), lake, boundary)
+    known = pl.concat([small_shop.known, later]).filter(
+        pl.max_horizontal("event_time", "ingested_at") <= from_us(boundary)
+    )
+    assert small_shop.known.height < known.height < lake.row_count()
+    history = History(known.sample(fraction=1, shuffle=True, seed=1), settings.zone, settings.publication_lag)
+    customers, keys = profile_rows(history, boundary), key_rows(history, boundary)
+    stored = store.get_many(CUSTOMER_PROFILE, [row.key for row in customers], now_us=boundary, ttl_us=None)
+    of_keys = store.get_many(KEY_PROFILE, [row.key for row in keys], now_us=boundary, ttl_us=None)
+    store.close()
+    engine.dispose()
+    assert count == len(customers) == known["customer_id"].n_unique()
+    assert stored == {row.key: row for row in customers}
+    assert of_keys == {row.key: row for row in keys}
+    assert len(keys) == 8

@@ -127,9 +127,23 @@ def test_a_backtest_also_asks_for_everybody_active_on_its_days(looking_back, eve
     assert set(tested["kind"]) == {CENSUS}
 
 
-def test_a_family_without_a_key_claims_once_a_row(then):
+def test_a_family_without_a_key_claims_about_those_active_lately(then, events):
+    wanted = HIGH_INTENT.candidate
+    active = events.filter(pl.col("event_type").is_in(wanted.any_of)).with_columns(
+        known=pl.max_horizontal("event_time", "ingested_at")
+    )
+    rows = by_name(then, then.tag_rows).with_row_index("row").select("row", "customer_id", "event_timestamp")
+    seen = rows.join(active, on="customer_id").filter(
+        (pl.col("known") <= pl.col("event_timestamp"))
+        & (pl.col("event_time") > pl.col("event_timestamp") - timedelta(hours=wanted.within_hours))
+    )
     claims = then.claims(HIGH_INTENT)
-    assert claims.row.tolist() == list(range(len(then.tag_rows)))
+    assert claims.row.tolist() == sorted(seen["row"].unique().to_list())
+    assert 0 < len(claims.row) < len(then.tag_rows)
+    assert claims.frame.equals(key_frame(then.history, then.tag_rows.take(claims.row)))
+
+
+def test_features_of_keys_are_not_to_be_had_of_a_family_without_one(then):
     with pytest.raises(ValueError, match="has no key"):
         then.pair_snapshot(HIGH_INTENT)
 
@@ -168,3 +182,11 @@ def test_value_is_asked_of_everybody_who_had_bought(then):
         known = bought.filter(pl.max_horizontal("event_time", "ingested_at") <= instant)
         assert set(part["customer_id"]) == set(known["customer_id"])
     assert rows["event_timestamp"].max() == EARLIER
+
+
+def test_an_instant_may_be_given_in_the_business_zone(events, settings):
+    shanghai = settings.model_copy(update={"time_zone": "Asia/Shanghai"})
+    local = EARLIER.astimezone(shanghai.zone)
+    here, there = (Workbench(events, at, shanghai, FAMILIES, BUDGET) for at in (EARLIER, local))
+    assert here.tag_slices == there.tag_slices
+    assert {day.astimezone(shanghai.zone).hour for day in there.tag_slices.certify.days()} == {0}
