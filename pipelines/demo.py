@@ -18,7 +18,7 @@ import typer
 
 from configs.home import Home
 from configs.settings import Settings
-from pipelines.errors import MissingStepError
+from pipelines.errors import CommandError, MissingStepError
 from pipelines.invocation import Invocation, JsonFlag, plain
 from pipelines.measurements import open_ledger, record_measurement
 from pipelines.own_process import run_apart
@@ -42,6 +42,9 @@ REPORT = "demo"
 
 ASKED_ONE_BY_ONE = 400
 """Customers asked about in single requests, to measure the latency of answers."""
+
+SHOWN_AGAIN = {"numbers", "notes", "total_seconds", "example_customer"}
+"""What a summary must hold to be shown again."""
 
 SWEEP_HOURS = 24
 """The demo sweeps at day boundaries only, to be quick; a service by itself sweeps every hour."""
@@ -98,34 +101,83 @@ def run_demo(demo: Demo, *, keep_serving: bool = False) -> dict[str, Any]:
     ------
     MissingStepError
         If the data set's package is not installed.
+    CommandError
+        If the home holds something else, past where the demo begins.
     """
-    from pipelines.service_process import ServiceProcess, free_port, new_token
-
+    earlier = finished(demo.home)
+    if earlier is not None:
+        demo.say("this home holds a finished demo, shown again; remove it to run the demo anew")
+        return _with_service(demo, earlier, keep_serving=keep_serving)
+    _require_beginning(demo)
     begun = time.perf_counter()
     imported = _import(demo)
     trained = run_apart(train_and_publish, demo.home, demo.settings, say=demo.say)
-    token = demo.environ.get("TAGTIDE_API_TOKEN") or new_token()
-    environ = {**demo.environ, "TAGTIDE_SWEEP_EVERY_HOURS": str(SWEEP_HOURS)}
-    demo.say("starting the service")
-    service = ServiceProcess(demo.home, environ, port=free_port(), token=token, clock="replay")
     served = Served()
-    with service:
+    demo.say("starting the service")
+    with _service(demo, _token(demo)) as service:
         replayed = _replay(demo, service)
         customer = _ask_one_by_one(demo, service, served)
-        pid = service.leave_running() if keep_serving else None
     demo.say("judging the tags whose 72 hours are over")
     monitored = _report(demo, trained, replayed)
     summary = _summary(demo, imported, trained, served, replayed, monitored)
-    summary["total_seconds"] = round(time.perf_counter() - begun, 1)
-    directory = demo.home.reports / REPORT
-    (directory / "summary.json").write_text(json.dumps(plain(summary), indent=2) + "\n", encoding="utf-8")
-    shown_token = token if "TAGTIDE_API_TOKEN" not in demo.environ else ""
+    summary |= {"total_seconds": round(time.perf_counter() - begun, 1), "example_customer": customer}
+    path = _summary_file(demo.home)
+    path.write_text(json.dumps(plain(summary), indent=2) + "\n", encoding="utf-8")
+    return _with_service(demo, summary, keep_serving=keep_serving)
+
+
+def finished(home: Home) -> dict[str, Any] | None:
+    """Return the summary of a demo that ran to its end in a home, or None."""
+    try:
+        summary: dict[str, Any] = json.loads(_summary_file(home).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary if SHOWN_AGAIN <= summary.keys() else None
+
+
+def _summary_file(home: Home) -> Path:
+    return home.reports / REPORT / "summary.json"
+
+
+def _require_beginning(demo: Demo) -> None:
+    from features.lake import Lake
+
+    span = Lake(demo.home.lake).span()
+    if span is not None and span[1] > TRAINED_AS_OF:
+        raise CommandError(
+            f"home {demo.home.root} holds events up to {span[1].isoformat()}; the demo begins at "
+            f"{TRAINED_AS_OF.isoformat()}",
+            "choose another home: tagtide --home DIR demo",
+        )
+
+
+def _token(demo: Demo) -> str:
+    from pipelines.service_process import new_token
+
+    return demo.environ.get("TAGTIDE_API_TOKEN") or new_token()
+
+
+def _service(demo: Demo, token: str) -> ServiceProcess:
+    from pipelines.service_process import ServiceProcess, free_port
+
+    environ = {**demo.environ, "TAGTIDE_SWEEP_EVERY_HOURS": str(SWEEP_HOURS)}
+    return ServiceProcess(demo.home, environ, port=free_port(), token=token, clock="replay")
+
+
+def _with_service(demo: Demo, summary: dict[str, Any], *, keep_serving: bool) -> dict[str, Any]:
+    """Add how to reach the service, started and left running if that was asked for."""
+    token = _token(demo)
+    url, pid = "", None
+    if keep_serving:
+        demo.say("starting the service again, to be left running")
+        service = _service(demo, token)
+        service.start()
+        url, pid = service.url, service.leave_running()
     return summary | {
-        "url": service.url if keep_serving else "",
+        "url": url,
         "pid": pid,
-        "token": shown_token,
-        "customer": customer,
-        "report": str(directory / "index.html"),
+        "token": "" if "TAGTIDE_API_TOKEN" in demo.environ else token,
+        "report": str(demo.home.reports / REPORT / "index.html"),
     }
 
 
@@ -333,7 +385,7 @@ def command(
 
     Imports ten months, trains every model as of 2017-10-31, promotes them, starts the service, replays the
     next seven days' real events over HTTP, judges the tags given out, and writes a report. Takes some
-    minutes; the data set comes with `make setup`.
+    minutes; the data set comes with `make setup`. Where it has run to its end already, it shows that again.
 
     \b
     [bold]Examples[/bold]
@@ -372,7 +424,7 @@ def next_steps(summary: Mapping[str, Any], home: Path) -> list[str]:
     ]
     token = summary["token"] or "$TAGTIDE_API_TOKEN"
     program = sys.argv[0] if Path(sys.argv[0]).name == "tagtide" else "tagtide"
-    path = f"v1/customers/{summary['customer']}"
+    path = f"v1/customers/{summary['example_customer']}"
     if summary["url"]:
         return [
             *lines,

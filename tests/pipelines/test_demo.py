@@ -141,7 +141,7 @@ def test_next_steps_can_be_copied(tmp_path):
         "total_seconds": 301.4,
         "notes": "A sample.",
         "token": "secret",
-        "customer": "1098",
+        "example_customer": "1098",
         "url": "",
         "pid": None,
     }
