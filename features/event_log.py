@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import sqlalchemy as sa
+from pydantic import SecretStr
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -225,7 +226,7 @@ class EventLog:
             ) from error
 
 
-def open_engine(database_url: str | None, home: Home) -> sa.Engine:
+def open_engine(database_url: SecretStr | str | None, home: Home) -> sa.Engine:
     """Connect to the database of event log and ledger.
 
     Parameters
@@ -244,7 +245,7 @@ def open_engine(database_url: str | None, home: Home) -> sa.Engine:
         url = sa.URL.create("sqlite", database=str(home.database))
     else:
         try:
-            url = sa.make_url(database_url)
+            url = sa.make_url(_revealed(database_url))
         except sa.exc.ArgumentError:
             raise EventLogError(
                 "TAGTIDE_DATABASE_URL is no database URL", "expected DIALECT://USER:PASSWORD@HOST/NAME"
@@ -260,6 +261,10 @@ def open_engine(database_url: str | None, home: Home) -> sa.Engine:
     if is_sqlite and url.database:
         sa.event.listen(engine, "connect", partial(_make_durable, Path(f"{url.database}.lock")))
     return engine
+
+
+def _revealed(database_url: SecretStr | str) -> str:
+    return database_url if isinstance(database_url, str) else database_url.get_secret_value()
 
 
 def _make_durable(lock: Path, connection: Any, _record: object) -> None:

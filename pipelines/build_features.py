@@ -81,9 +81,8 @@ def _lake_up_to_date(home: Home, settings: Settings) -> Lake:
     from features.lake import Lake
 
     lake = Lake(home.lake)
-    url = None if settings.database_url is None else settings.database_url.get_secret_value()
-    if url is not None or home.database.exists():
-        engine = open_engine(url, home)
+    if settings.database_url is not None or home.database.exists():
+        engine = open_engine(settings.database_url, home)
         try:
             EventLog(engine).compact(lake)
         finally:

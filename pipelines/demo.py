@@ -132,7 +132,7 @@ def finished(home: Home) -> dict[str, Any] | None:
         summary: dict[str, Any] = json.loads(_summary_file(home).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return summary if SHOWN_AGAIN <= summary.keys() else None
+    return summary if summary.keys() >= SHOWN_AGAIN else None
 
 
 def _summary_file(home: Home) -> Path:

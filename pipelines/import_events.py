@@ -142,7 +142,7 @@ def import_source(
     lake = Lake(home.lake)
     if settings.database_url is not None or home.database.exists():
         # What was posted became known when it came in: it must be in the lake before this source's rows are.
-        engine = open_engine(_database_url(settings), home)
+        engine = open_engine(settings.database_url, home)
         try:
             EventLog(engine).compact(lake)
         finally:
@@ -282,10 +282,6 @@ def _reasons(refused: pl.DataFrame) -> list[tuple[str, str, int]]:
     kinds = refused.with_columns(pl.col("expected").str.replace(r" \(byte \d+\)$", ""))
     counted = kinds.group_by("field", "expected").len("rows").sort("rows", "field", descending=[True, False])
     return [(row["field"], row["expected"], row["rows"]) for row in counted.head(REASONS_SHOWN).to_dicts()]
-
-
-def _database_url(settings: Settings) -> str | None:
-    return settings.database_url.get_secret_value() if settings.database_url is not None else None
 
 
 @contextmanager

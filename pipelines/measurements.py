@@ -20,8 +20,7 @@ def open_ledger(home: Home, settings: Settings) -> Iterator[Ledger]:
     from features.event_log import open_engine
     from monitoring.ledger import Ledger
 
-    url = settings.database_url
-    engine = open_engine(None if url is None else url.get_secret_value(), home)
+    engine = open_engine(settings.database_url, home)
     try:
         yield Ledger(engine)
     finally:

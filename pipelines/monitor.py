@@ -94,7 +94,7 @@ def monitor(
     from monitoring.gathering import Occasion, gather_figures
     from monitoring.reports import write_report
 
-    engine = open_engine(_database_url(settings), home)
+    engine = open_engine(settings.database_url, home)
     try:
         lake = Lake(home.lake)
         compacted = EventLog(engine).compact(lake)
@@ -302,7 +302,3 @@ def _notes(closed: ClosedWindows) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
-
-
-def _database_url(settings: Settings) -> str | None:
-    return None if settings.database_url is None else settings.database_url.get_secret_value()

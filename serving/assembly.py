@@ -33,9 +33,8 @@ def assemble(home: Home, settings: Settings) -> Starlette:
     TagtideError
         If a store, the log or the ledger cannot be opened, or no bearer token is set.
     """
-    database_url = None if settings.database_url is None else settings.database_url.get_secret_value()
     store = open_packed_store(home, settings)
-    engine = open_engine(database_url, home)
+    engine = open_engine(settings.database_url, home)
     log, lake, ledger = EventLog(engine), Lake(home.lake), Ledger(engine)
 
     def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
