@@ -29,11 +29,14 @@ class OutcomeJudge:
     Parameters
     ----------
     columns
-        Events known at the time of judging.
+        Events.
+    known_by_us
+        Judge by those known at this instant, µs since the epoch; None for all of them.
     """
 
-    def __init__(self, columns: EventColumns) -> None:
+    def __init__(self, columns: EventColumns, known_by_us: int | None = None) -> None:
         self._columns = columns
+        self._known_by_us = known_by_us
         self._axes: dict[tuple[tuple[str, ...], str | None], tuple[SortedAxis, int]] = {}
 
     def judge(
@@ -95,6 +98,8 @@ class OutcomeJudge:
         if (event_types, key) not in self._axes:
             columns = self._columns
             chosen = np.isin(columns.event_type, [TYPE_CODES[name] for name in event_types])
+            if self._known_by_us is not None:
+                chosen &= columns.known_at <= self._known_by_us
             group, size, groups = columns.customer, 1, len(columns.customers)
             if key is not None:
                 code = columns.category if key == "category" else columns.brand

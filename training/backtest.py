@@ -102,6 +102,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
         everyone,
         bench.claims(family),
         lambda frame: join(f"{family.family}_v1", frame),
+        bench.test_judge,
     )
     bundle = train_tags(
         bench.history,
@@ -117,7 +118,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
     model = TagModel(bundle, family, settings.threads)
     census = everyone.take(everyone.part == TEST)
     names = [""] if family.key is None else list(bench.history.columns.texts(family.key))
-    rates = base_rates(bench.history, bench.judge, family, census)
+    rates = base_rates(bench.history, bench.test_judge, family, census)
     rate_of = dict(zip(names, rates.tolist(), strict=True))
     figures: dict[str, Any] = evaluate_tags(data, score_part(data, TEST, model), model, rate_of, len(census))
     rows = model.contract
@@ -136,6 +137,8 @@ def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join
     joined = join("propensity_v1", key_frame(bench.history, rows))
     features = {one.name: joined[one.name].to_numpy() for one in customer.catalogue()}
     bought = purchased_within(bench.judge, rows, HORIZONS_HOURS[horizon])
+    tested = rows.part == TEST
+    bought[tested] = purchased_within(bench.test_judge, rows.take(tested), HORIZONS_HOURS[horizon])
     data = PropensityData(rows, features, bought)
     bundle = train_propensity(
         {horizon: data},

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import TrainingDataError
+from training.likelihood import minimised
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -101,8 +102,6 @@ def fit_bgnbd(frequency: npt.ArrayLike, recency: npt.ArrayLike, age: npt.ArrayLi
     TrainingDataError
         If there are fewer than 10 customers, or none ever bought twice: the rates are then not identified.
     """
-    from scipy.optimize import minimize
-
     x, last, observed = _history(frequency, recency, age)
     if x.size < MIN_CUSTOMERS:
         raise TrainingDataError(
@@ -119,16 +118,8 @@ def fit_bgnbd(frequency: npt.ArrayLike, recency: npt.ArrayLike, age: npt.ArrayLi
         return -float((weight * log_likelihood(r, alpha, a, b, x, last, observed)).sum() / weight.sum())
 
     starts = ([0.0, 0.0, 0.0, 0.0], [-1.0, -1.0, -1.0, 1.0], [1.0, 1.0, -2.0, 2.0])
-    fits = [minimize(loss, np.array(start), method="L-BFGS-B", bounds=LOG_BOUNDS) for start in starts]
-    best = min(fits, key=lambda fit: float(fit.fun))
-    polished = minimize(
-        loss,
-        best.x,
-        method="Nelder-Mead",
-        bounds=LOG_BOUNDS,
-        options={"xatol": 1e-5, "fatol": 1e-10, "maxiter": 2000},
-    )
-    r, alpha, a, b = (float(value) for value in np.exp(polished.x))
+    found = minimised(loss, starts, LOG_BOUNDS)
+    r, alpha, a, b = (float(value) for value in np.exp(found))
     return BgNbd(r, alpha * scale, a, b)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import TrainingDataError
+from training.likelihood import minimised
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -66,8 +67,6 @@ def fit_gamma_gamma(orders: npt.ArrayLike, mean_value: npt.ArrayLike) -> GammaGa
     TrainingDataError
         If fewer than 10 customers have orders of positive mean value.
     """
-    from scipy.optimize import minimize
-
     x = np.asarray(orders, dtype=np.float64)
     mean = np.asarray(mean_value, dtype=np.float64)
     known = (x > 0) & (mean > 0)
@@ -83,16 +82,8 @@ def fit_gamma_gamma(orders: npt.ArrayLike, mean_value: npt.ArrayLike) -> GammaGa
         p, excess, gamma = np.exp(parameters)
         return -float(log_likelihood(p, 1 + excess, gamma, x, mean).mean())
 
-    bounds = [(-LOG_BOUND, LOG_BOUND)] * 3
-    first = minimize(loss, np.array([1.0, 0.5, 0.5]), method="L-BFGS-B", bounds=bounds)
-    polished = minimize(
-        loss,
-        first.x,
-        method="Nelder-Mead",
-        bounds=bounds,
-        options={"xatol": 1e-5, "fatol": 1e-10, "maxiter": 2000},
-    )
-    p, excess, gamma = (float(value) for value in np.exp(polished.x))
+    found = minimised(loss, [[1.0, 0.5, 0.5]], [(-LOG_BOUND, LOG_BOUND)] * 3)
+    p, excess, gamma = (float(value) for value in np.exp(found))
     return GammaGamma(p, 1 + excess, gamma * scale)
 
 

@@ -14,7 +14,7 @@ from features.history import History
 from features.outcomes import CONFIRMED, OutcomeJudge
 from features.tags import TagFamily
 from features.windows import IntArray, expand
-from training.datasets import DecisionRows, PairDecisions
+from training.datasets import TEST, DecisionRows, PairDecisions
 from training.tag_model import Columns
 
 FloatArray = npt.NDArray[np.float64]
@@ -64,16 +64,19 @@ def tag_data(
     rows: DecisionRows,
     claims: PairDecisions,
     join: Callable[[pl.DataFrame], pl.DataFrame],
+    test_judge: OutcomeJudge | None = None,
 ) -> TagData:
     """Fetch the features of claims, and judge them.
 
     Parameters
     ----------
     judge
-        What came of it.
+        What came of claims, as far as it was known at the model's instant.
     join
         The feature service: given entity columns, the same rows with the model's inputs. It is asked slice
         by slice, and the answers are kept in the models' single precision, to bound the memory used.
+    test_judge
+        What came of the claims of slice `TEST`, which a backtest knows.
     """
     part_of_claim = rows.part[claims.row]
     affinities: dict[str, list[FloatColumn]] = {}
@@ -97,14 +100,21 @@ def tag_data(
     renumbered[kept] = np.arange(len(kept))
     rows = rows.take(kept)
     claims = PairDecisions(renumbered[claims.row[order]], claims.code[order], claims.frame[order])
+    outcome = judge.judge(family, rows.customer[claims.row], claims.code, rows.instant[claims.row])
+    observed = judge.observed(family, rows.customer, rows.instant)
+    if test_judge is not None:
+        row, claim = rows.part == TEST, rows.part[claims.row] == TEST
+        later = rows.take(claims.row[claim])
+        outcome[claim] = test_judge.judge(family, later.customer, claims.code[claim], later.instant)
+        observed[row] = test_judge.observed(family, rows.customer[row], rows.instant[row])
     return TagData(
         rows=rows,
         pairs=claims,
         keys=claims.frame[family.key].to_list() if family.key is not None else [""] * len(order),
         customers={name: np.concatenate(values) for name, values in customers.items()},
         affinities={name: np.concatenate(values) for name, values in affinities.items()},
-        outcome=judge.judge(family, rows.customer[claims.row], claims.code, rows.instant[claims.row]),
-        observed=judge.observed(family, rows.customer, rows.instant),
+        outcome=outcome,
+        observed=observed,
     )
 
 

@@ -97,7 +97,8 @@ class Workbench:
         self.budget = budget
         self.test_days = test_days
         self.history = History(events, settings.zone, settings.publication_lag)
-        self.judge = OutcomeJudge(self.history.columns)
+        self.judge = OutcomeJudge(self.history.columns, to_us(as_of))
+        self.test_judge = OutcomeJudge(self.history.columns)
         self.fingerprint: dict[str, Any] = fingerprint(events)
         self.event_types: set[str] = set(known["event_type"].unique())
         self.events = events

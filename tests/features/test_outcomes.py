@@ -15,6 +15,7 @@ from features.events import INSTANT
 from features.memory import columns_of
 from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED, OutcomeJudge, judge
 from features.tags import Condition, TagFamily, load_catalogue
+from features.windows import to_us
 from tests.features.streams import START, event, frame, streams
 
 NONE, TICK = timedelta(0), timedelta(microseconds=1)
@@ -184,3 +185,19 @@ def test_observed_is_asked_of_any_key() -> None:
         SHIPPED["interest"], np.array([0, 0, 1]), np.array([0, 1, 0]), np.repeat(at[0], 3)
     )
     assert outcomes.tolist() == [CONFIRMED, REFUTED, UNOBSERVED]
+
+
+def test_a_judge_of_an_instant_does_not_know_what_came_to_light_later() -> None:
+    hour = timedelta(hours=1)
+    rows = [
+        event(1, "c1", "purchase", START + 5 * hour, timedelta(0), category="tea"),
+        event(2, "c2", "purchase", START + 5 * hour, 200 * hour, category="tea"),
+    ]
+    columns = columns_of(frame(rows))
+    customers, codes = np.array([0, 1]), np.zeros(2, np.int64)
+    instants = np.full(2, to_us(START))
+    family = SHIPPED["interest"]
+    then = OutcomeJudge(columns, to_us(START + 100 * hour))
+    assert then.judge(family, customers, codes, instants).tolist() == [CONFIRMED, UNOBSERVED]
+    assert then.observed(family, customers, instants).tolist() == [True, False]
+    assert OutcomeJudge(columns).judge(family, customers, codes, instants).tolist() == [CONFIRMED, CONFIRMED]

@@ -3,14 +3,18 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from configs.home import open_home
+from configs.settings import load_settings
 from features.event_log import EventLog, open_engine
 from features.history import History
 from features.lake import Lake
 from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, open_packed_store, profile_key
 from features.profile import unpack_customer
 from features.publishing import key_rows, profile_rows
-from features.windows import from_us, to_us
-from serving.refresh import refresh_profiles
+from features.windows import HOUR_US, from_us, to_us
+from monitoring.ledger import Claim, Ledger
+from serving.refresh import close_claims, refresh_profiles
+from tests.features.made_events import events as made_events
 from tests.serving.parts import DAY_US, START_US, Parts, event
 from tests.serving.test_stream import intake
 from tests.small_shop import KNOWN_UNTIL
@@ -86,3 +90,40 @@ def test_profiles_of_a_later_day_are_those_made_in_bulk_of_all_that_was_known_by
     assert stored == {row.key: row for row in customers}
     assert of_keys == {row.key: row for row in keys}
     assert len(keys) == 8
+
+
+def test_claims_are_judged_once_their_window_has_closed(tmp_path):
+    home = open_home(tmp_path / "home", create=True)
+    settings = load_settings(home.root, {}).settings
+    lake = Lake(home.lake)
+    engine = open_engine(None, home)
+    ledger = Ledger(engine)
+    at = from_us(START_US + 30 * HOUR_US)
+    lake.append(made_events(1, customer_id="ann", event_time=at, ingested_at=at))
+    claims = [
+        Claim(
+            customer_id=customer,
+            family="interest",
+            tag_id="interest:TEA",
+            key="TEA",
+            probability=0.7,
+            probability_if_observed=0.9,
+            threshold=0.8,
+            model_version="tags-interest/1",
+            features_hash="0",
+            assigned_at_us=START_US,
+            expires_at_us=START_US + 72 * HOUR_US,
+            origin="event",
+            kind="assigned",
+            certified_precision=0.85,
+            certified_lift=3.0,
+        )
+        for customer in ("ann", "bob")
+    ]
+    ledger.record(claims, [])
+    assert close_claims(settings, lake, ledger, START_US + 71 * HOUR_US) == 0
+    assert close_claims(settings, lake, ledger, START_US + 73 * HOUR_US) == 2
+    assert close_claims(settings, lake, ledger, START_US + 74 * HOUR_US) == 0
+    judged = ledger.read().sort("customer_id")
+    assert judged["outcome"].to_list() == ["confirmed", "unobserved"]
+    engine.dispose()
