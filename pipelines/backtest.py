@@ -311,29 +311,40 @@ def command(
 
 
 def as_table(task: str, found: Mapping[str, Any]) -> Any:
-    """Show figures as a table: a column for each family, horizon or model."""
+    """Show figures as tables: models beside their baselines, or families without any side by side."""
+    from rich.console import Group
+
+    parts = {name: part for name, part in found.items() if isinstance(part, Mapping)}
+    if "bias" in found:
+        parts = {task: found}
+    title = f"Backtest of {task} as of {found['as_of']} (decided by {found['decided_by']})"
+    alone = {name: part for name, part in parts.items() if not _baselines(part)}
+    tables = [_table(title, alone)] if alone else []
+    for name, part in parts.items():
+        if name not in alone:
+            tables.append(_table(f"{title}: {name}", {"model": part, **_baselines(part)}))
+    return Group(*tables)
+
+
+def _baselines(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    prefix = "baseline_"
+    return {name.removeprefix(prefix): value for name, value in part.items() if name.startswith(prefix)}
+
+
+def _table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Any:
     from rich.table import Table
 
-    columns: dict[str, Mapping[str, Any]] = {}
-    parts = {name: part for name, part in found.items() if isinstance(part, Mapping)}
-    if task == "clv" and "bias" in found:
-        parts = {"clv": found}
-    for name, part in parts.items():
-        columns[name] = part
-        columns |= {
-            f"{name} {inner}": value for inner, value in part.items() if inner.startswith("baseline_")
-        }
-    table = Table(title=f"Backtest of {task} as of {found['as_of']} (decided by {found['decided_by']})")
-    table.add_column("figure", overflow="fold")
+    table = Table(title=title)
+    table.add_column("figure", no_wrap=True)
     for name in columns:
-        table.add_column(name.removeprefix("clv "), justify="right", overflow="fold")
-    numbers = dict.fromkeys(
+        table.add_column(name, justify="right", overflow="fold")
+    figures = dict.fromkeys(
         figure
         for part in columns.values()
         for figure, value in part.items()
         if isinstance(value, int | float) and figure not in {"rows", "seconds", "peak_gb"}
     )
-    for figure in numbers:
+    for figure in figures:
         cells = [part.get(figure) for part in columns.values()]
         table.add_row(figure, *("" if cell is None else f"{cell:,.4g}" for cell in cells))
     return table

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs.errors import did_you_mean
+from configs.errors import TagtideError, did_you_mean
 from configs.home import Home
 from configs.settings import Settings
 from pipelines.build_features import asked_or_latest, open_workbench, write_snapshots
@@ -23,6 +23,7 @@ from pipelines.invocation import Invocation, JsonFlag
 if TYPE_CHECKING:
     from features.tags import TagFamily
     from training.artifact import Bundle
+    from training.datasets import DecisionRows
     from training.workbench import Budget, Workbench
 
 Say = Callable[[str], None]
@@ -81,7 +82,7 @@ def train(
     CommandError
         If a family is not in the catalogue.
     TrainingDataError
-        If the data is too short or too poor for what was asked, with the numbers.
+        If the data is too short or too poor for everything that was asked, with the numbers.
     """
     return train_on(home, settings, open_workbench(home, settings, as_of, say, budget), what, say, families)
 
@@ -101,41 +102,78 @@ def train_on(
                 f"unknown tag family {name!r}{did_you_mean(name, bench.families)}; "
                 f"expected one of {', '.join(bench.families)}"
             )
-    wanted = set(WHAT[1:]) if "all" in what else set(what)
-    rows = []
-    if "tags" in wanted:
-        rows.append(bench.tag_rows)
-    if "propensity" in wanted:
-        rows += [bench.propensity_rows(horizon) for horizon in ("72h", "7d")]
-    if "clv" in wanted:
-        rows.append(bench.clv_rows(CLV_HORIZON_DAYS))
+    wanted = [task for task in WHAT[1:] if "all" in what or task in what]
+    run = _Run(home, bench, say)
+    rows: list[DecisionRows] = []
+    for task in wanted:
+        rows += run.rows(task)
     if rows:
-        write_snapshots(home, settings, bench, rows, say, with_pairs="tags" in wanted)
-    trained: list[TrainedModel] = []
-    if "tags" in wanted:
-        trained += _train_tags(home, settings, bench, families, say)
-    if "propensity" in wanted:
-        trained.append(_registered(home, bench, partial(train_propensity, home, settings, bench, say), say))
-    if "clv" in wanted:
-        trained.append(_registered(home, bench, partial(train_value, home, settings, bench, say), say))
-    return trained
+        write_snapshots(home, settings, bench, rows, say, with_pairs="tags" in run.possible)
+    if "tags" in run.possible:
+        _train_tags(run, settings, families)
+    if "propensity" in run.possible:
+        run.attempt("propensity", partial(train_propensity, home, settings, bench, say))
+    if "clv" in run.possible:
+        run.attempt("clv", partial(train_value, home, settings, bench, say))
+    if run.refusals and not any(model.model_version for model in run.models):
+        raise run.refusals[0]
+    return run.models
 
 
-def _train_tags(
-    home: Home, settings: Settings, bench: Workbench, families: Sequence[str], say: Say
-) -> list[TrainedModel]:
-    runnable, missing = bench.runnable()
-    trained = [
+class _Run:
+    """Trains one model after the other; one that the data cannot carry does not keep the others from it."""
+
+    def __init__(self, home: Home, bench: Workbench, say: Say) -> None:
+        self.home = home
+        self.bench = bench
+        self.say = say
+        self.models: list[TrainedModel] = []
+        self.refusals: list[TagtideError] = []
+        self.possible: set[str] = set()
+
+    def rows(self, task: str) -> list[DecisionRows]:
+        """Return the decision rows of a task, none where the history is too short for it."""
+        from training.errors import TrainingDataError
+
+        bench = self.bench
+        try:
+            if task == "tags":
+                rows = [bench.tag_rows]
+            elif task == "propensity":
+                rows = [bench.propensity_rows(horizon) for horizon in ("72h", "7d")]
+            else:
+                rows = [bench.clv_rows(CLV_HORIZON_DAYS)]
+        except TrainingDataError as refusal:
+            self._skip(task, refusal)
+            return []
+        self.possible.add(task)
+        return rows
+
+    def attempt(self, task: str, make: Callable[[], Bundle]) -> None:
+        """Train and register a model, or note why the data cannot carry it."""
+        from training.errors import TrainingDataError
+
+        try:
+            self.models.append(_registered(self.home, self.bench, make, self.say))
+        except TrainingDataError as refusal:
+            self._skip(task, refusal)
+
+    def _skip(self, task: str, refusal: TagtideError) -> None:
+        self.refusals.append(refusal)
+        self.models.append(TrainedModel(task, "", 0.0, {}, refusal.message))
+
+
+def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
+    runnable, missing = run.bench.runnable()
+    run.models += [
         TrainedModel(f"tags-{name}", "", 0.0, {}, f"the data has no {' or '.join(events)}")
         for name, events in missing.items()
         if not families or name in families
     ]
     for family in runnable:
-        if families and family.family not in families:
-            continue
-        make = partial(train_family, home, settings, bench, family, say)
-        trained.append(_registered(home, bench, make, say))
-    return trained
+        if not families or family.family in families:
+            make = partial(train_family, run.home, settings, run.bench, family, run.say)
+            run.attempt(f"tags-{family.family}", make)
 
 
 def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFamily, say: Say) -> Bundle:
@@ -242,7 +280,8 @@ def command(
     """Train models on what was known at an instant, and register each as challenger.
 
     Every model is fitted, calibrated and measured on slices of time that follow each other with an embargo in
-    between, beside plain baselines on the same rows. `tagtide promote` puts a challenger to work.
+    between, beside plain baselines on the same rows. `tagtide promote` puts a challenger to work. A model
+    that the data cannot carry is skipped with the numbers it lacks.
 
     \b
     [bold]Examples[/bold]

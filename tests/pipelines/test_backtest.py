@@ -114,8 +114,8 @@ def test_value_can_be_measured_over_another_horizon(shop):
 def test_a_table_has_a_column_for_each_model(found):
     for task, columns in (
         ("tags", ["interest"]),
-        ("propensity", ["72h", "7d"]),
-        ("clv", ["clv", "baseline_past_rate"]),
+        ("propensity", ["72h", "7d", "logistic_same_features"]),
+        ("clv", ["model", "past_rate", "bias_winsorized"]),
     ):
         console = Console(width=250, file=io.StringIO())
         console.print(as_table(task, found[task]))

@@ -12,6 +12,7 @@ from tests.pipelines.test_build_features import silently
 from tests.training.rhythmic_shop import join_directly
 from training.artifact import load_bundle
 from training.datasets import SamplingBudget
+from training.errors import TrainingDataError
 from training.registry import challenger, champion, versions
 from training.tag_data import tag_data
 from training.tags import train_tags
@@ -82,6 +83,21 @@ def test_several_are_trained_in_one_go_and_what_cannot_be_says_why(shop):
         ("clv", ""),
     ]
     assert trained[1].model_version == f"clv/{len(versions(shop.home, 'clv'))}"
+
+
+def test_a_model_that_the_data_cannot_carry_does_not_keep_the_others_from_being_trained(shop):
+    tiny = Budget(SamplingBudget(fit=40, calibrate=20, certify=20), propensity_rows=1500)
+    trained = train(shop.home, shop.settings, ["tags", "clv"], shop.as_of, silently, ["interest"], tiny)
+    by_task = {model.task: model for model in trained}
+    assert by_task["clv"].model_version
+    assert not by_task["tags-interest"].model_version
+    assert "expected 200 of each" in by_task["tags-interest"].skipped
+
+
+def test_if_nothing_can_be_trained_the_first_reason_is_the_error(shop):
+    tiny = Budget(SamplingBudget(fit=40, calibrate=20, certify=20), propensity_rows=1500)
+    with pytest.raises(TrainingDataError, match=r"'interest'.*expected 200 of each"):
+        train(shop.home, shop.settings, ["tags"], shop.as_of, silently, ["interest"], tiny)
 
 
 def test_the_table_shows_figures_or_the_reason(capsys):
