@@ -24,6 +24,7 @@ from pipelines.errors import CommandError, MissingStepError
 from pipelines.instants import instant_option
 from pipelines.invocation import Invocation, JsonFlag, plain
 from pipelines.measurements import record_measurement
+from pipelines.tag_families import names_in, require_known
 
 if TYPE_CHECKING:
     from features.mapping import Census, EvaluationPlan
@@ -171,12 +172,7 @@ def _tags(
     planned = plan.tags.census if plan is not None and plan.tags is not None else None
     days = _days(events, settings, planned, asked.as_of, 72)
     bench = _bench(events, days.days[0], settings, days.days)
-    for name in asked.families:
-        if name not in bench.families:
-            raise CommandError(
-                f"unknown tag family {name!r}{did_you_mean(name, bench.families)}; "
-                f"expected one of {', '.join(bench.families)}"
-            )
+    require_known(asked.families, bench.families)
     runnable, missing = bench.runnable()
     chosen = [family for family in runnable if not asked.families or family.family in asked.families]
     write_snapshots(home, settings, bench, [bench.tag_rows], say)
@@ -298,7 +294,7 @@ def command(
             f"cannot backtest {task!r}{did_you_mean(task, TASKS)}; expected {', '.join(TASKS)}"
         )
     instant = None if as_of is None else instant_option(as_of, "--as-of", settings.zone)
-    names = [name.strip() for name in families.split(",") if name.strip()]
+    names = names_in(families)
     with invocation.steps() as say:
         found = backtest(home, settings, task, say, Asked(instant, horizon_days, names))
     if "bias" in found:

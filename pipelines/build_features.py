@@ -18,7 +18,6 @@ from pipelines.invocation import Invocation, JsonFlag
 
 if TYPE_CHECKING:
     from features.history import History
-    from features.lake import Lake
     from training.datasets import DecisionRows
     from training.workbench import Budget, Workbench
 
@@ -55,9 +54,10 @@ def latest_known(home: Home, settings: Settings) -> datetime:
     MissingStepError
         If there is no event.
     """
+    from pipelines.current_lake import lake_up_to_date
     from pipelines.errors import MissingStepError
 
-    times = _lake_up_to_date(home, settings).read(columns=["event_time", "ingested_at"])
+    times = lake_up_to_date(home, settings).read(columns=["event_time", "ingested_at"])
     latest = times.select(pl.max_horizontal("event_time", "ingested_at").max()).item()
     if not isinstance(latest, datetime):
         raise MissingStepError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
@@ -73,21 +73,6 @@ def asked_or_latest(home: Home, settings: Settings, as_of: str | None) -> dateti
         If it is no ISO 8601 instant, or there is no event to take the latest of.
     """
     return latest_known(home, settings) if as_of is None else instant_option(as_of, "--as-of", settings.zone)
-
-
-def _lake_up_to_date(home: Home, settings: Settings) -> Lake:
-    """Return the lake, with what was posted in it."""
-    from features.event_log import EventLog, open_engine
-    from features.lake import Lake
-
-    lake = Lake(home.lake)
-    if settings.database_url is not None or home.database.exists():
-        engine = open_engine(settings.database_url, home)
-        try:
-            EventLog(engine).compact(lake)
-        finally:
-            engine.dispose()
-    return lake
 
 
 def open_workbench(
@@ -108,11 +93,12 @@ def open_workbench(
         If none was known by then.
     """
     from features.tags import load_catalogue
+    from pipelines.current_lake import lake_up_to_date
     from pipelines.errors import MissingStepError
     from training.workbench import Budget, Workbench
 
     say("reading the lake")
-    lake = _lake_up_to_date(home, settings)
+    lake = lake_up_to_date(home, settings)
     if lake.is_empty():
         raise MissingStepError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
     return Workbench(lake.read(known_by=as_of), as_of, settings, load_catalogue(), budget or Budget())

@@ -20,12 +20,11 @@ from configs.home import Home
 from configs.settings import Settings
 from features.duplicates import OTHER_CONTENT, sort_out
 from features.errors import SourceError
-from features.event_log import EventLog, open_engine
-from features.lake import Lake
 from features.mapping import load_mapping
 from features.quarantine import Quarantine
 from features.sources import MAPPING_FILE, SourceMapping, events_of, placed
 from features.tables import open_table
+from pipelines.current_lake import lake_up_to_date
 from pipelines.invocation import Invocation, JsonFlag
 
 if TYPE_CHECKING:
@@ -139,14 +138,8 @@ def import_source(
     loaded = time.perf_counter()
     with _step(progress, "checking rows"):
         rows = events_of(filled, table, now=now, arrival=None if is_history else now, future_skew=skew)
-    lake = Lake(home.lake)
-    if settings.database_url is not None or home.database.exists():
-        # What was posted became known when it came in: it must be in the lake before this source's rows are.
-        engine = open_engine(settings.database_url, home)
-        try:
-            EventLog(engine).compact(lake)
-        finally:
-            engine.dispose()
+    # What was posted became known when it came in: it must be in the lake before this source's rows are.
+    lake = lake_up_to_date(home, settings)
     with lake.writing():
         with _step(progress, "looking for duplicates"):
             sorting = sort_out(rows.good, rows.positions, lake, until=until)

@@ -19,6 +19,7 @@ from configs.settings import Settings
 from pipelines.build_features import asked_or_latest, open_workbench, write_snapshots
 from pipelines.errors import CommandError
 from pipelines.invocation import Invocation, JsonFlag
+from pipelines.tag_families import names_in, require_known
 
 if TYPE_CHECKING:
     from features.tags import TagFamily
@@ -96,12 +97,7 @@ def train_on(
     families: Sequence[str] = (),
 ) -> list[TrainedModel]:
     """Train models on a workbench and register each as challenger; see `train`."""
-    for name in families:
-        if name not in bench.families:
-            raise CommandError(
-                f"unknown tag family {name!r}{did_you_mean(name, bench.families)}; "
-                f"expected one of {', '.join(bench.families)}"
-            )
+    require_known(families, bench.families)
     wanted = [task for task in WHAT[1:] if "all" in what or task in what]
     run = _Run(home, bench, say)
     rows: list[DecisionRows] = []
@@ -300,7 +296,7 @@ def command(
                 "a tag family is chosen by `tagtide train tags --families NAME`",
             )
     instant = asked_or_latest(home, settings, as_of)
-    names = [name.strip() for name in families.split(",") if name.strip()]
+    names = names_in(families)
     with invocation.steps() as say:
         trained = train(home, settings, chosen, instant, say, names)
     invocation.emit({"as_of": instant, "models": trained}, as_table(trained), as_json)

@@ -108,12 +108,7 @@ class TagModel:
         keys
             The category or brand of each candidate; empty texts for a family without a key.
         """
-        wanted = self.bundle.features[TAG]
-        columns = {name: customers[name][customer_row] for name in wanted if name in customers}
-        columns |= {name: pairs[name] for name in wanted if name in pairs}
-        if KEY in wanted:
-            columns[KEY] = self.key_numbers(keys)
-        if_observed = self._probability(TAG, columns)
+        if_observed = self._probability(TAG, self._inputs(pairs, customers, customer_row, keys))
         if OBSERVED in self.bundle.models:
             observed = self._probability(OBSERVED, customers)
             strict = self.bundle.calibrators["strict"](if_observed * observed[customer_row])
@@ -146,15 +141,21 @@ class TagModel:
         Feature names, and shape (n, n_features + 1): the last column is the model's mean.
         """
         wanted = list(self.bundle.features[TAG])
-        columns = {name: customers[name][customer_row] for name in wanted if name in customers}
-        columns |= {name: pairs[name] for name in wanted if name in pairs}
-        if KEY in wanted:
-            columns[KEY] = self.key_numbers(keys)
-        matrix = design_matrix(wanted, columns)
+        matrix = design_matrix(wanted, self._inputs(pairs, customers, customer_row, keys))
         if len(matrix) == 0:
             return wanted, np.empty((0, len(wanted) + 1))
         values = self._boosters[TAG].predict(matrix, pred_contrib=True, num_threads=self._threads)
         return wanted, np.asarray(values)
+
+    def _inputs(
+        self, pairs: Columns, customers: Columns, customer_row: IntArray, keys: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        wanted = self.bundle.features[TAG]
+        columns = {name: customers[name][customer_row] for name in wanted if name in customers}
+        columns |= {name: pairs[name] for name in wanted if name in pairs}
+        if KEY in wanted:
+            columns[KEY] = self.key_numbers(keys)
+        return columns
 
     def _probability(self, role: str, columns: Columns) -> FloatArray:
         matrix = design_matrix(self.bundle.features[role], columns)

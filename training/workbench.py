@@ -106,6 +106,7 @@ class Workbench:
             known.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item() or as_of
         )
         self._pairs: dict[str, PairDecisions] = {}
+        self._propensity_rows: dict[str, DecisionRows] = {}
 
     @cached_property
     def tag_slices(self) -> TagSlices:
@@ -147,12 +148,14 @@ class Workbench:
 
     def propensity_rows(self, horizon: str) -> DecisionRows:
         """Return the census rows of a propensity horizon."""
-        return propensity_decisions(
-            self.history,
-            self.propensity_slices(horizon),
-            self.budget.propensity_rows,
-            self.settings.seed,
-        )
+        if horizon not in self._propensity_rows:
+            self._propensity_rows[horizon] = propensity_decisions(
+                self.history,
+                self.propensity_slices(horizon),
+                self.budget.propensity_rows,
+                self.settings.seed,
+            )
+        return self._propensity_rows[horizon]
 
     def runnable(self) -> tuple[list[TagFamily], dict[str, tuple[str, ...]]]:
         """Return the families whose events the data carries, and what the others miss."""
