@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,21 +12,18 @@ from hypothesis import strategies as st
 
 from features.errors import WindowError
 from features.events import TYPE_CODES
+from features.sorted_axis import EXPANSION_ROWS, expand
 from features.windows import (
     DAY_US,
-    EXPANSION_ROWS,
     NEVER,
     KeyedEvents,
     Measure,
-    SortedAxis,
     Window,
     WindowRows,
     day_boundaries,
-    expand,
     from_us,
     local_weekday,
     profile_boundary,
-    running_max,
     to_us,
 )
 
@@ -78,6 +74,9 @@ def memory_of(events: list[Event], key_count: int = KEYS) -> KeyedEvents:
     return KeyedEvents(key_count, key, event_time, known_at, types, columns)
 
 
+WAYS = st.sampled_from([0, 10**9])
+"""Up to how many pairs of row and event every event is looked at: searching always, or never."""
+
 ROWS = st.lists(st.tuples(st.integers(0, KEYS - 1), st.integers(-30, 80)), max_size=12)
 
 
@@ -92,11 +91,11 @@ def value(measure: Measure, event: Event) -> int:
 
 
 @settings(max_examples=300, deadline=None)
-@given(events=event_lists(), rows=ROWS, window=st.one_of(st.none(), st.integers(1, 40)))
+@given(events=event_lists(), rows=ROWS, window=st.one_of(st.none(), st.integers(1, 40)), few=WAYS)
 def test_a_sum_is_over_the_events_known_by_the_instant_and_younger_than_the_window(
-    events: list[Event], rows: list[tuple[int, int]], window: int | None
+    events: list[Event], rows: list[tuple[int, int]], window: int | None, few: int
 ) -> None:
-    found = WindowRows(memory_of(events), *columns(rows))
+    found = WindowRows(memory_of(events), *columns(rows), few_cells=few)
     for measure in (COUNT, SPEND):
         assert found.sum(measure, window).tolist() == [
             sum(
@@ -114,12 +113,15 @@ def test_a_sum_is_over_the_events_known_by_the_instant_and_younger_than_the_wind
     instants=st.lists(st.integers(-30, 80), max_size=12),
     window=st.integers(1, 40),
     is_late=st.booleans(),
+    few=WAYS,
 )
 def test_a_memory_of_one_key_alone_obeys_the_same_inequality(
-    events: list[Event], instants: list[int], window: int, is_late: bool
+    events: list[Event], instants: list[int], window: int, is_late: bool, few: int
 ) -> None:
     alone = sorted((0, known if is_late else at, at, kind, amount) for _, known, at, kind, amount in events)
-    found = WindowRows(memory_of(alone, 1), np.zeros(len(instants), np.int64), np.array(instants, np.int64))
+    found = WindowRows(
+        memory_of(alone, 1), np.zeros(len(instants), np.int64), np.array(instants, np.int64), few_cells=few
+    )
     assert found.sum(SPEND, window).tolist() == [
         sum(value(SPEND, event) for event in alone if event[1] <= at and event[2] > at - window)
         for at in instants
@@ -127,12 +129,14 @@ def test_a_memory_of_one_key_alone_obeys_the_same_inequality(
 
 
 @settings(max_examples=100, deadline=None)
-@given(events=event_lists(max_lateness=0), rows=ROWS, window=st.integers(1, 40))
+@given(events=event_lists(max_lateness=0), rows=ROWS, window=st.integers(1, 40), few=WAYS)
 def test_a_late_event_of_one_key_changes_nothing_of_the_others(
-    events: list[Event], rows: list[tuple[int, int]], window: int
+    events: list[Event], rows: list[tuple[int, int]], window: int, few: int
 ) -> None:
-    on_time = WindowRows(memory_of(events, KEYS + 1), *columns(rows))
-    with_late = WindowRows(memory_of([*events, (KEYS, 500, 0, "purchase", 1)], KEYS + 1), *columns(rows))
+    on_time = WindowRows(memory_of(events, KEYS + 1), *columns(rows), few_cells=few)
+    with_late = WindowRows(
+        memory_of([*events, (KEYS, 500, 0, "purchase", 1)], KEYS + 1), *columns(rows), few_cells=few
+    )
     assert on_time.sum(SPEND, window).tolist() == with_late.sum(SPEND, window).tolist()
 
 
@@ -141,16 +145,17 @@ def test_a_late_event_of_one_key_changes_nothing_of_the_others(
     events=event_lists(),
     rows=st.lists(st.tuples(st.integers(0, KEYS - 1), st.integers(-30, 60), st.integers(0, 30)), max_size=12),
     window=st.one_of(st.none(), st.integers(1, 40)),
+    few=WAYS,
 )
 def test_a_profile_and_what_became_known_since_hold_each_event_once(
-    events: list[Event], rows: list[tuple[int, int, int]], window: int | None
+    events: list[Event], rows: list[tuple[int, int, int]], window: int | None, few: int
 ) -> None:
     keys = np.array([key for key, _, _ in rows], np.int64)
     boundary = np.array([at for _, at, _ in rows], np.int64)
     instants = boundary + np.array([since for _, _, since in rows], np.int64)
     memory = memory_of(events)
-    new = WindowRows(memory, keys, instants, boundary).newly_known_sum(SPEND, window)
-    whole = new + WindowRows(memory, keys, boundary).sum(SPEND, window)
+    new = WindowRows(memory, keys, instants, boundary, few_cells=few).newly_known_sum(SPEND, window)
+    whole = new + WindowRows(memory, keys, boundary, few_cells=few).sum(SPEND, window)
     younger = [
         [
             event
@@ -166,12 +171,97 @@ def test_a_profile_and_what_became_known_since_hold_each_event_once(
     ]
 
 
-@settings(max_examples=200, deadline=None)
-@given(events=event_lists(), rows=ROWS)
-def test_latest_and_earliest_are_those_known_at_the_instant(
-    events: list[Event], rows: list[tuple[int, int]]
+Sighting = tuple[int, int, int, str, int]
+"""Key, known_at, event_time, type, item; item -1 is none."""
+
+
+@st.composite
+def sighting_lists(draw: st.DrawFn, keys: int = KEYS) -> list[Sighting]:
+    """Draw events of few items, so that an item often comes into a window again before it has gone."""
+    sightings = []
+    for _ in range(draw(st.integers(0, 25))):
+        at, late = draw(st.integers(-20, 40)), draw(st.sampled_from([0, 0, 1, 5, 12, 60]))
+        event_type = draw(st.sampled_from(["purchase", "view", "contact"]))
+        sightings.append(
+            (draw(st.integers(0, keys - 1)), at + late, at, event_type, draw(st.integers(-1, 3)))
+        )
+    return sorted(sightings)
+
+
+def distinct_by_hand(
+    sightings: list[Sighting], rows: list[tuple[int, int]], types: tuple[str, ...], window: int | None
+) -> list[int]:
+    return [
+        len(
+            {
+                item
+                for owner, known, event_time, event_type, item in sightings
+                if owner == key and event_type in types and item >= 0
+                if known <= at and (window is None or event_time > at - window)
+            }
+        )
+        for key, at in rows
+    ]
+
+
+WINDOWS = st.one_of(st.none(), st.sampled_from([1, 2, 5, 12, 13, 40, 100]))
+
+
+@settings(max_examples=400, deadline=None)
+@given(sightings=sighting_lists(), rows=ROWS, window=WINDOWS, few=WAYS)
+def test_distinct_values_are_those_of_the_events_known_by_the_instant_and_younger_than_the_window(
+    sightings: list[Sighting], rows: list[tuple[int, int]], window: int | None, few: int
 ) -> None:
-    found = WindowRows(memory_of(events), *columns(rows))
+    # Instants at which an event enters or leaves, and their neighbours, are looked at besides those drawn.
+    rows += [(key, known + step) for key, known, _, _, _ in sightings[:4] for step in (-1, 0)]
+    rows += [(key, at + (window or 0) + step) for key, _, at, _, _ in sightings[:4] for step in (-1, 0)]
+    found = WindowRows(memory_of(sightings), *columns(rows), few_cells=few)
+    for types in (("view",), ("purchase", "view"), ("contact", "view", "purchase"), ("refund",)):
+        assert found.distinct(types, "amount", window).tolist() == distinct_by_hand(
+            sightings, rows, types, window
+        )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sightings=sighting_lists(keys=1),
+    instants=st.lists(st.integers(-30, 80), max_size=12),
+    window=WINDOWS,
+    few=WAYS,
+)
+def test_distinct_values_of_one_customers_memory_obey_the_same_inequality(
+    sightings: list[Sighting], instants: list[int], window: int | None, few: int
+) -> None:
+    rows = [(0, at) for at in instants]
+    found = WindowRows(memory_of(sightings, 1), *columns(rows), few_cells=few)
+    assert found.distinct(("view",), "amount", window).tolist() == distinct_by_hand(
+        sightings, rows, ("view",), window
+    )
+
+
+@pytest.mark.parametrize("few", [0, 10**9])
+def test_a_value_seen_twice_stays_until_its_last_event_leaves_and_counts_once(few: int) -> None:
+    seen = [(0, 0, 0, "view", 7), (0, 5, 5, "view", 7), (0, 30, 6, "view", 7), (0, 31, 1, "view", 8)]
+    rows = [(0, at) for at in (-1, 0, 9, 10, 14, 15, 29, 30, 31, 100)]
+    memory = memory_of(seen)
+    assert WindowRows(memory, *columns(rows), few_cells=few).distinct(("view",), "amount", 10).tolist() == [
+        0, 1, 1, 1, 1, 0, 0, 0, 0, 0,
+    ]  # fmt: skip
+    # A window of 30 holds the view of time 6 when it becomes known at 30, and that of time 1 at 31 no more.
+    assert WindowRows(memory, *columns(rows), few_cells=few).distinct(("view",), "amount", 30).tolist() == [
+        0, 1, 1, 1, 1, 1, 1, 1, 1, 0,
+    ]  # fmt: skip
+    assert WindowRows(memory, *columns(rows), few_cells=few).distinct(("view",), "amount", None).tolist() == [
+        0, 1, 1, 1, 1, 1, 1, 1, 2, 2,
+    ]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(events=event_lists(), rows=ROWS, few=WAYS)
+def test_latest_and_earliest_are_those_known_at_the_instant(
+    events: list[Event], rows: list[tuple[int, int]], few: int
+) -> None:
+    found = WindowRows(memory_of(events), *columns(rows), few_cells=few)
     bought = [
         [event for event in events if event[0] == key and event[1] <= at and event[3] == "purchase"]
         for key, at in rows
@@ -185,22 +275,6 @@ def test_latest_and_earliest_are_those_known_at_the_instant(
     assert found.earliest(("purchase",)).tolist() == [
         min((event[2] for event in known), default=NEVER) for known in bought
     ]
-
-
-@given(
-    entries=st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9), st.booleans()), max_size=30).map(
-        lambda entries: sorted(entries, key=lambda entry: entry[0])
-    )
-)
-def test_the_running_maximum_begins_anew_with_each_key(entries: list[tuple[int, int, bool]]) -> None:
-    keys, values, counts = (
-        np.array([e[i] for e in entries], kind) for i, kind in enumerate((int, int, bool))
-    )
-    expected = [
-        max((v for k, v, counted in entries[: place + 1] if counted and k == key), default=NEVER)
-        for place, (key, _, _) in enumerate(entries)
-    ]
-    assert running_max(keys, values, counts).tolist() == expected
 
 
 @given(
@@ -233,37 +307,16 @@ def test_more_pairs_than_are_held_at_once_are_subtracted_all_the_same() -> None:
     assert set(rows.newly_known_sum(SPEND, window).tolist()) == {sum(range(1_500, count))}
 
 
-@given(
-    entries=st.lists(st.tuples(st.integers(0, 4), st.integers(-(2**62), 2**62)), max_size=20),
-    queries=st.lists(st.tuples(st.integers(0, 4), st.integers(-(2**62), 2**62)), max_size=20),
-)
-def test_a_search_is_right_however_far_apart_the_values_are(
-    entries: list[tuple[int, int]], queries: list[tuple[int, int]]
-) -> None:
-    entries.sort()
-    queries += [(key, at + step) for key, at in entries for step in (-1, 0, 1)]
-    axis = SortedAxis(*columns(entries), 5)
-    expected = [bisect.bisect_right(entries, query) for query in queries]
-    if entries:
-        assert axis.positions(*columns(queries)).tolist() == expected
-
-
-def test_a_search_falls_back_on_ranks_where_key_and_value_do_not_fit_one_integer() -> None:
-    keys, values = np.array([0, 0, 1, 2]), np.array([-(2**62), 2**62, -(2**62), 7])
-    axis = SortedAxis(keys, values, 3)
-    assert axis.positions(keys, values).tolist() == [1, 2, 3, 4]
-    assert axis.positions(keys, values - 1).tolist() == [0, 1, 2, 3]
-
-
-def test_nothing_is_found_where_there_is_nothing() -> None:
+@pytest.mark.parametrize("few", [-1, 0])
+def test_nothing_is_found_where_there_is_nothing(few: int) -> None:
     nothing = np.empty(0, np.int64)
-    assert SortedAxis(nothing, nothing, 2).positions(np.array([0, 1]), np.array([5, 5])).tolist() == [0, 0]
-    rows = WindowRows(memory_of([]), np.array([0, 2]), np.array([5, 5]))
+    rows = WindowRows(memory_of([]), np.array([0, 2]), np.array([5, 5]), few_cells=few)
     assert rows.sum(SPEND, 10).tolist() == [0, 0]
     assert rows.newly_known_sum(SPEND, 10).tolist() == [0, 0]
+    assert rows.distinct(("purchase",), "amount", 10).tolist() == [0, 0]
+    assert rows.distinct(("purchase",), "amount", None).tolist() == [0, 0]
     assert rows.latest(("purchase",)).tolist() == [NEVER, NEVER]
     assert rows.earliest(("purchase",)).tolist() == [NEVER, NEVER]
-    assert running_max(nothing, nothing, nothing.astype(bool)).tolist() == []
     assert list(expand(nothing, nothing)) == []
 
 
@@ -285,6 +338,8 @@ def test_a_window_that_is_none_is_refused(length: int) -> None:
     rows = WindowRows(memory_of([]), *columns([(0, 0)]))
     with pytest.raises(WindowError, match=f"window of {length} µs; expected more than 0"):
         rows.sum(SPEND, length)
+    with pytest.raises(WindowError, match=f"window of {length} µs; expected more than 0"):
+        rows.distinct(("purchase",), "amount", length)
 
 
 @given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001 (bounds of naive datetimes are naive)

@@ -1,0 +1,429 @@
+"""How fast window features are made, against what one would write by hand, and against featuretools.
+
+    python benchmarks/window_features.py [--quick] [--out FILE] [--rounds N]
+
+2.7 million events of 300 000 customers in the order in which they happened, most of them of few customers (one
+each, the rest drawn by a Zipf law of exponent 1.5), and 500 000 rows (customer, instant), half of customers
+drawn evenly and half of those of events. Each side makes 24 features of every row, the sums of three measures
+over eight windows (instant - W, instant], from the same frame of texts, times and amounts. Numbering customers
+and sorting is part of each side's work; all have the same two cores.
+
+  ours           `features.window_sums.window_sums`
+  duckdb_asof    running sums and an ASOF join a window, on one integer of customer and time
+  polars         the same in polars: the fastest of those tried (joins by customer, searches and lists of each
+                 customer's events took longer)
+  range_join     DuckDB, every row joined with the events of its longest window, on a slice
+  featuretools   cutoff times and training windows, one process, on a slice; in an environment of its own, which
+                 is made at the first run in the folder of temporary files
+
+Every cell of every side is compared with ours.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import measurement
+
+CORES = measurement.use_cores()
+
+import duckdb  # noqa: E402 (libraries count the cores when they are imported)
+import numpy as np  # noqa: E402 (as above)
+import polars as pl  # noqa: E402 (as above)
+
+from features.window_sums import window_sums  # noqa: E402 (as above)
+from features.windows import (  # noqa: E402 (as above)
+    DAY_7,
+    DAY_30,
+    DAY_90,
+    DAY_365,
+    DAY_US,
+    SHORT_WINDOWS,
+    IntArray,
+    Measure,
+)
+
+MEASURES = (
+    Measure("view_count", ("view",)),
+    Measure("purchase_count", ("purchase",)),
+    Measure("spend_minor", ("purchase",), "amount_minor"),
+)
+NAMES = [measure.name for measure in MEASURES]
+WINDOWS = (*SHORT_WINDOWS, DAY_7, DAY_30, DAY_90, DAY_365)
+LENGTHS = {window.name: window.length_us or 0 for window in WINDOWS}
+TYPES = {"view": 0.70, "add_to_cart": 0.15, "purchase": 0.10, "refund": 0.05}
+BEGIN_US = 1_700_000_000_000_000
+YEAR_US = 365 * DAY_US
+INSTANT = pl.Datetime("us", "UTC")
+FEATURETOOLS = (
+    "featuretools==1.31.0",
+    "woodwork==0.31.0",
+    "pandas==2.2.3",
+    "numpy==2.2.6",
+    "scipy==1.15.3",
+    "scikit-learn==1.9.1",
+    "holidays==0.109",
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much there is of everything."""
+
+    events: int
+    customers: int
+    rows: int
+
+    def over(self, divisor: int) -> Size:
+        """Return a part of it."""
+        return Size(self.events // divisor, self.customers // divisor, self.rows // divisor)
+
+
+FULL = Size(2_700_000, 300_000, 500_000)
+RANGE_JOIN = FULL.over(100)
+CUTOFF_TIMES = Size(2_700, 300, 50)
+GROWTH_MEMORY_GB = 12
+
+
+def made(size: Size, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return events in the order in which they happened, and rows in no order."""
+    random = np.random.default_rng(seed)
+    ids = 100_000_000 + random.choice(900_000_000, size.customers, replace=False, shuffle=False)
+    names = pl.Series(ids).cast(pl.String)
+    weights = np.arange(1, size.customers + 1) ** -1.5
+    drawn = random.choice(size.customers, size.events - size.customers, p=weights / weights.sum())
+    customer = random.permutation(np.r_[np.arange(size.customers), random.permutation(size.customers)[drawn]])
+    events = pl.DataFrame(
+        {
+            "customer_id": names.gather(customer),
+            "event_type": pl.Series(list(TYPES)).gather(
+                random.choice(4, size.events, p=list(TYPES.values()))
+            ),
+            "event_time": _times(np.sort(random.integers(0, YEAR_US, size.events))),
+            "amount_minor": random.integers(1, 100_000, size.events),
+        }
+    )
+    half = size.rows // 2
+    asked = np.r_[random.integers(0, size.customers, half), random.choice(customer, size.rows - half)]
+    rows = pl.DataFrame(
+        {
+            "customer_id": names.gather(random.permutation(asked)),
+            "instant": _times(random.integers(YEAR_US // 8, YEAR_US, size.rows)),
+        }
+    )
+    return events, rows
+
+
+def _times(since_begin_us: IntArray) -> pl.Series:
+    return pl.Series(BEGIN_US + since_begin_us).cast(INSTANT)
+
+
+def ours(events: pl.DataFrame, rows: pl.DataFrame) -> dict[str, IntArray]:
+    """Make the features by the kernel."""
+    return window_sums(events, rows, MEASURES, WINDOWS)
+
+
+def polars_asof(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Make the features by running sums and one ASOF join a window, on one number of customer and time."""
+    first = min(events["event_time"].to_physical().min(), rows["instant"].to_physical().min())  # type: ignore[type-var]  # int
+    last = max(events["event_time"].to_physical().max(), rows["instant"].to_physical().max())  # type: ignore[type-var]  # int
+    span = pl.lit(last - first + 2, pl.UInt64)
+    is_view, is_purchase = pl.col("event_type") == "view", pl.col("event_type") == "purchase"
+    code = pl.col("customer_id").cast(pl.Categorical).to_physical().cast(pl.UInt64)
+
+    def place(time: str) -> pl.Expr:
+        return (code * span + (pl.col(time).to_physical() - first + 1).cast(pl.UInt64)).alias("place")
+
+    sums, sought = pl.collect_all(
+        [
+            events.lazy()
+            .select(
+                place("event_time"),
+                is_view.cast(pl.Int64).alias("view_count"),
+                is_purchase.cast(pl.Int64).alias("purchase_count"),
+                pl.when(is_purchase).then("amount_minor").otherwise(0).alias("spend_minor"),
+            )
+            .sort("place")
+            .with_columns(pl.col(NAMES).cum_sum()),
+            rows.lazy()
+            .select((code * span).alias("begin"), place("instant"))
+            .with_row_index("row")
+            .sort("place"),
+        ],
+        engine="in-memory",
+    )
+    nothing = pl.DataFrame({"place": [0], **dict.fromkeys(NAMES, [0])}, schema=sums.schema)
+    sums = pl.concat([nothing, sums]).with_columns(pl.col("place").set_sorted())
+
+    def until(end: pl.Expr) -> pl.LazyFrame:
+        placed = sought.lazy().select(end.alias("place").set_sorted())
+        return placed.join_asof(sums.lazy(), on="place", check_sortedness=False).select(NAMES)
+
+    lengths = [pl.lit(length, pl.UInt64) for length in LENGTHS.values()]
+    starts = [pl.max_horizontal("place", pl.col("begin") + length) - length for length in lengths]
+    known, *gone = pl.collect_all(
+        [until(pl.col("place")), *(until(start) for start in starts)], engine="in-memory"
+    )
+    columns = [
+        known.select((pl.col(name) - before[name]).alias(f"{name}_{window}") for name in NAMES)
+        for window, before in zip(LENGTHS, gone, strict=True)
+    ]
+    return pl.concat([sought.select("row"), *columns], how="horizontal").sort("row").drop("row")
+
+
+NUMBERED = """
+create or replace temp table numbers as
+    select customer_id, row_number() over () as code from (select distinct customer_id from events);
+create or replace temp table sums as
+    select place, sum(is_view) over w as view_count, sum(is_purchase) over w as purchase_count,
+        sum(spend) over w as spend_minor
+    from (
+        select code::ubigint * {span} + (epoch_us(event_time) - {first})::ubigint as place,
+            (event_type = 'view')::int as is_view, (event_type = 'purchase')::int as is_purchase,
+            case when event_type = 'purchase' then amount_minor else 0 end as spend
+        from events join numbers using (customer_id)
+    )
+    window w as (order by place);
+create or replace temp table sought as
+    select row, code::ubigint * {span} as first_place,
+        first_place + (epoch_us(instant) - {first})::ubigint as place
+    from rows left join numbers using (customer_id);
+"""
+
+
+def duckdb_asof(events: Any, rows: Any) -> Any:
+    """Make the features in DuckDB by running sums and one ASOF join a window, on one number likewise."""
+    with _connected(events, rows) as connection:
+        first, last = connection.sql(
+            "select min(t), max(t) from (select epoch_us(event_time) as t from events union all "
+            "select epoch_us(instant) from rows)"
+        ).fetchall()[0]
+        connection.execute(NUMBERED.format(span=f"{last - first + 1}::ubigint", first=first))
+        joins = [
+            f"asof left join sums as w{name} on w{name}.place <= "
+            f"greatest(sought.place, first_place + {length - 1}::ubigint) - {length}::ubigint"
+            for name, length in LENGTHS.items()
+        ]
+        columns = [
+            f"(coalesce(known.{name}, 0) - coalesce(w{window}.{name}, 0))::bigint as {name}_{window}"
+            for window in LENGTHS
+            for name in NAMES
+        ]
+        return connection.sql(
+            f"select {', '.join(columns)} from sought asof left join sums as known "
+            f"on known.place <= sought.place {' '.join(joins)} order by row"
+        ).to_arrow_table()
+
+
+def range_join(events: Any, rows: Any) -> Any:
+    """Make the features in DuckDB by joining every row with the events of its longest window."""
+    of_measure = {
+        "view_count": "(event_type = 'view')::int",
+        "purchase_count": "(event_type = 'purchase')::int",
+        "spend_minor": "case when event_type = 'purchase' then amount_minor else 0 end",
+    }
+    sums = [
+        f"coalesce(sum({value}) filter (event_time > instant - to_microseconds({length})), 0)::bigint "
+        f"as {name}_{window}"
+        for window, length in LENGTHS.items()
+        for name, value in of_measure.items()
+    ]
+    longest = max(LENGTHS.values())
+    with _connected(events, rows) as connection:
+        return connection.sql(
+            f"select {', '.join(sums)} from rows left join events on rows.customer_id = events.customer_id "
+            f"and event_time <= instant and event_time > instant - to_microseconds({longest}) "
+            "group by row order by row"
+        ).to_arrow_table()
+
+
+def _connected(events: Any, rows: Any) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute(f"set threads = {CORES}; set TimeZone = 'UTC'")
+    connection.register("events", events)
+    connection.register("rows", rows)
+    return connection
+
+
+def featuretools_python() -> Path:
+    """Return the Python of an environment with featuretools, made if there is none yet."""
+    folder = Path(tempfile.gettempdir()) / f"tagtide-{FEATURETOOLS[0].replace('==', '-')}-{os.getuid()}"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        with measurement.ERR.status(f"making an environment for featuretools in {folder}"):
+            venv.create(folder, with_pip=True, clear=True)
+            subprocess.run(
+                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *FEATURETOOLS],
+                check=True,
+            )
+        (folder / "ready").touch()
+    return python
+
+
+def featuretools(
+    python: Path, folder: Path, events: pl.DataFrame, rows: pl.DataFrame
+) -> tuple[float, pl.DataFrame]:
+    """Make the features with featuretools; return its seconds without reading and writing, and the features."""
+    naive = pl.col(INSTANT).dt.replace_time_zone(None)
+    events.with_columns(naive).write_csv(folder / "events.csv")
+    rows.with_columns(naive).write_csv(folder / "rows.csv")
+    hours = {name: length * 24 // DAY_US for name, length in LENGTHS.items()}
+    (folder / "windows.json").write_text(json.dumps(hours), encoding="utf-8")
+    script = Path(__file__).resolve().parent / "featuretools_windows.py"
+    subprocess.run([python, script, folder], check=True)
+    seconds = float(json.loads((folder / "seconds.json").read_text(encoding="utf-8")))
+    return seconds, pl.read_csv(folder / "sums.csv").select(pl.all().fill_null(0).cast(pl.Int64))
+
+
+def cells_differing(found: dict[str, IntArray], other: Any) -> int:
+    """Return how many cells two sides disagree about; a null agrees with nothing."""
+    theirs = other if isinstance(other, pl.DataFrame) else pl.from_arrow(other)
+    if not isinstance(theirs, pl.DataFrame) or sorted(theirs.columns) != sorted(found):
+        raise RuntimeError(f"features {sorted(found)} expected, got {theirs}")
+    return sum(int((pl.Series(found[name]).ne_missing(theirs[name])).sum()) for name in found)
+
+
+def grown(folder: str, rounds: int) -> float:
+    """Return our seconds for the frames in a folder; runs in a process of its own."""
+    events, rows = (pl.read_parquet(Path(folder) / f"{name}.parquet") for name in ("events", "rows"))
+    taken = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        ours(events, rows)
+        taken.append(time.perf_counter() - begun)
+        gc.collect()
+    return float(np.median(taken))
+
+
+def growth(sizes: Sequence[Size], rounds: int) -> dict[str, dict[str, float]]:
+    """Return our seconds and most memory for each size, each in a process of its own."""
+    found = {}
+    for size in sizes:
+        with (
+            measurement.ERR.status(f"growth: {size.events:,} events"),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            for name, frame in zip(("events", "rows"), made(size), strict=True):
+                frame.write_parquet(Path(folder) / f"{name}.parquet")
+            del frame
+            gc.collect()
+            peak, seconds = measurement.peak_gb(grown, folder, rounds)
+        found[str(size.events)] = {"seconds": round(seconds, 4), "peak_gb": round(peak, 3)}
+    return found
+
+
+def on_slice(size: Size, side: Callable[..., Any], rounds: int) -> dict[str, Any]:
+    """Measure a side against ours on a smaller size."""
+    events, rows = made(size)
+    arrow = events.to_arrow(), rows.with_row_index("row").to_arrow()
+    seconds = measurement.in_turn(
+        {"ours on the slice": lambda: ours(events, rows), side.__name__: lambda: side(*arrow)}, rounds
+    )
+    of_ours, of_theirs = seconds.values()
+    return {
+        "ratio": measurement.ratio(of_ours, of_theirs),
+        "seconds": measurement.medians(seconds)[side.__name__],
+        "differing": cells_differing(ours(events, rows), side(*arrow)),
+    }
+
+
+def with_cutoff_times(size: Size, rounds: int) -> dict[str, Any]:
+    """Measure featuretools against ours on a smaller size."""
+    events, rows = made(size)
+    python, theirs, differing = featuretools_python(), [], 0
+    mine = measurement.in_turn({"ours on the slice": lambda: ours(events, rows)}, rounds)["ours on the slice"]
+    with measurement.ERR.status("featuretools"), tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            seconds, found = featuretools(python, Path(folder), events, rows)
+            theirs.append(seconds)
+            differing = max(differing, cells_differing(ours(events, rows), found))
+    return {
+        "ratio": measurement.ratio(mine, theirs),
+        "seconds": float(np.median(theirs)),
+        "differing": differing,
+    }
+
+
+def result_of(arguments: Namespace) -> dict[str, Any]:
+    """Run everything."""
+    size, cutoffs = (FULL.over(50), Size(500, 60, 5)) if arguments.quick else (FULL, CUTOFF_TIMES)
+    rounds = arguments.rounds or (2 if arguments.quick else measurement.ROUNDS)
+    events, rows = made(size)
+    arrow = events.to_arrow(), rows.with_row_index("row").to_arrow()
+    sides: dict[str, Callable[[], Any]] = {
+        "ours": lambda: ours(events, rows),
+        "polars": lambda: polars_asof(events, rows),
+        "duckdb_asof": lambda: duckdb_asof(*arrow),
+    }
+    seconds = measurement.in_turn(sides, rounds)
+    median = measurement.medians(seconds)
+    found = ours(events, rows)
+    differing = {name: cells_differing(found, sides[name]()) for name in ("polars", "duckdb_asof")}
+    del events, rows, arrow, found
+    gc.collect()
+    joined = on_slice(size.over(20) if arguments.quick else RANGE_JOIN, range_join, rounds)
+    cut = with_cutoff_times(cutoffs, rounds)
+    differing |= {"range_join": joined["differing"], "featuretools": cut["differing"]}
+    sizes = [size.over(10), size]
+    if not arguments.quick and measurement.available_gb() >= GROWTH_MEMORY_GB:
+        sizes.append(Size(FULL.events * 10, FULL.customers * 10, FULL.rows * 10))
+    grew = growth(sizes, rounds)
+    return {
+        "events": size.events,
+        "customers": size.customers,
+        "rows": size.rows,
+        "features": len(MEASURES) * len(WINDOWS),
+        "cores_used": CORES,
+        "rounds": rounds,
+        "ours_s": round(median["ours"], 3),
+        "duckdb_asof_s": round(median["duckdb_asof"], 3),
+        "polars_s": round(median["polars"], 3),
+        "ratio_vs_duckdb": measurement.ratio(seconds["ours"], seconds["duckdb_asof"]),
+        "ratio_vs_polars": measurement.ratio(seconds["ours"], seconds["polars"]),
+        "ratio_vs_range_join": joined["ratio"],
+        "ratio_vs_featuretools": cut["ratio"],
+        "rows_per_second": round(size.rows / median["ours"]),
+        "peak_gb": grew[str(size.events)]["peak_gb"],
+        "cells_differing": sum(differing.values()),
+        "cells_differing_by_side": differing,
+        "range_join_slice": {
+            "events": RANGE_JOIN.events,
+            "rows": RANGE_JOIN.rows,
+            "seconds": round(joined["seconds"], 3),
+        },
+        "featuretools_slice": {
+            "events": cutoffs.events,
+            "rows": cutoffs.rows,
+            "seconds": round(cut["seconds"], 3),
+        },
+        "growth": grew,
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    epilog = (
+        "ratio_vs_… says how many times as long the other side takes: the median of the rounds' ratios, both sides "
+        "on the same data, the last two on slices that they can finish. cells_differing is 0 if all sides agree. "
+        "growth gives our seconds and memory by number of events; customers and rows grow with them."
+    )
+    arguments = measurement.options("window_features", __doc__, epilog).parse_args()
+    packages = ("tagtide", "numpy", "polars", "duckdb", "pyarrow")
+    measurement.publish("window_features", result_of(arguments), packages, arguments)
+
+
+if __name__ == "__main__":
+    main()

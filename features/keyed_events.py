@@ -1,0 +1,218 @@
+"""Events sorted by key and by when they became known, and the arrays that windows over them are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from features.events import TYPE_CODES
+from features.lazy_columns import LazyColumns
+from features.parallel import each_part
+from features.presence import presence
+from features.sorted_axis import (
+    BoolArray,
+    IntArray,
+    Prefix,
+    SortedAxis,
+    order_within,
+    prefix_sum,
+    running_max,
+)
+
+
+@lru_cache(maxsize=256)
+def type_codes(event_types: tuple[str, ...]) -> IntArray:
+    """Return the codes of event types.
+
+    >>> type_codes(("view", "purchase"))
+    array([0, 4])
+    """
+    return np.array([TYPE_CODES[name] for name in event_types], np.int64)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is summed: a column over the events of some types.
+
+    Attributes
+    ----------
+    name
+        As it appears in profiles.
+    event_types
+        Names of the types that count.
+    column
+        ``one`` counts events; otherwise a column of the memory.
+    """
+
+    name: str
+    event_types: tuple[str, ...]
+    column: str = "one"
+
+
+class KeyedEvents:
+    """Events sorted by (key, known_at, event_time), with prefix sums made when first asked for.
+
+    Parameters
+    ----------
+    key
+        Shape (n,), ascending from 0 to ``key_count - 1``.
+    event_time, known_at
+        Shape (n,), µs since the epoch; ``known_at >= event_time``, ascending within a key.
+    event_type
+        Shape (n,), codes of `features.events.EVENT_TYPES`.
+    columns
+        Further int64 columns, shape (n,) each, that measures may sum.
+    """
+
+    def __init__(
+        self,
+        key_count: int,
+        key: IntArray,
+        event_time: IntArray,
+        known_at: IntArray,
+        event_type: npt.NDArray[np.integer],
+        columns: Mapping[str, IntArray],
+    ) -> None:
+        self.key_count = key_count
+        self.key = key
+        self.event_time = event_time
+        self.known_at = known_at
+        self.event_type = event_type
+        self.columns = columns
+        self._prefix: dict[Measure, Prefix] = {}
+        self._happened_prefix: dict[Measure, Prefix] = {}
+        self._latest: dict[tuple[tuple[str, ...], str], IntArray] = {}
+        self._presence: dict[tuple[tuple[str, ...], str, int | None], tuple[SortedAxis, SortedAxis]] = {}
+        self._too_late: dict[int, KeyedEvents] = {}
+
+    @classmethod
+    def sorting(
+        cls,
+        key_count: int,
+        key: IntArray,
+        event_time: IntArray,
+        known_at: IntArray,
+        event_type: npt.NDArray[np.integer],
+        columns: Mapping[str, IntArray],
+        *,
+        by_key: IntArray | None = None,
+    ) -> KeyedEvents:
+        """Return events given in any order.
+
+        Parameters
+        ----------
+        by_key
+            Shape (n,): positions in the order of keys, equal ones in place order, if that is known already.
+        """
+        if known_at is event_time:
+            order = order_within(key, known_at, key_count, by_key=by_key)
+        else:
+            order = np.argsort(event_time, kind="stable")
+            order = order[order_within(key[order], known_at[order], key_count)]
+        return cls(key_count, key, event_time, known_at, event_type, columns).taken(order)
+
+    def taken(self, positions: IntArray) -> KeyedEvents:
+        """Return the events at some positions, in their order."""
+        columns = LazyColumns(tuple(self.columns), lambda name: self.columns[name][positions])
+        given = [self.key, self.event_type, self.event_time]
+        if self.known_at is not self.event_time:
+            given.append(self.known_at)
+        key, event_type, *times = each_part(lambda column: column.take(positions), given)
+        return KeyedEvents(self.key_count, key, times[0], times[-1], event_type, columns)
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.key)
+
+    @cached_property
+    def known(self) -> SortedAxis:
+        """Search by (key, known_at)."""
+        return SortedAxis(self.key, self.known_at, self.key_count)
+
+    @cached_property
+    def _happened_order(self) -> IntArray | None:
+        """Positions in the order of (key, event_time); None if that is the order known."""
+        if self.largest_lateness_us == 0:
+            return None
+        return order_within(self.key, self.event_time, self.key_count)
+
+    @cached_property
+    def happened(self) -> SortedAxis:
+        """Search by (key, event_time)."""
+        order = self._happened_order
+        return self.known if order is None else SortedAxis(self.key, self.event_time[order], self.key_count)
+
+    @cached_property
+    def largest_lateness_us(self) -> int:
+        """Longest time between an event and its becoming known."""
+        if self.known_at is self.event_time or len(self) == 0:
+            return 0
+        return int((self.known_at - self.event_time).max())
+
+    def is_ever_late(self, window_us: int) -> bool:
+        """Return whether an event became known so late that a window never held it."""
+        return self.largest_lateness_us >= window_us
+
+    def of_types(self, event_types: tuple[str, ...]) -> BoolArray:
+        """Return which events have one of the types, shape (n,)."""
+        if len(event_types) <= 3:
+            is_meant = np.zeros(len(self), bool)
+            for name in event_types:
+                is_meant |= self.event_type == TYPE_CODES[name]
+            return is_meant
+        by_code = np.zeros(len(TYPE_CODES), bool)
+        by_code[type_codes(event_types)] = True
+        return by_code[self.event_type]
+
+    def values(self, measure: Measure) -> IntArray | BoolArray:
+        """Return what each event adds to a measure, shape (n,)."""
+        chosen = self.of_types(measure.event_types)
+        return chosen if measure.column == "one" else np.where(chosen, self.columns[measure.column], 0)
+
+    def prefix(self, measure: Measure) -> Prefix:
+        """Return prefix sums in the order known, shape (n + 1,)."""
+        if measure not in self._prefix:
+            self._prefix[measure] = prefix_sum(self.values(measure))
+        return self._prefix[measure]
+
+    def happened_prefix(self, measure: Measure) -> Prefix:
+        """Return prefix sums in the order of (key, event_time), shape (n + 1,)."""
+        order = self._happened_order
+        if order is None:
+            return self.prefix(measure)
+        if measure not in self._happened_prefix:
+            self._happened_prefix[measure] = prefix_sum(self.values(measure)[order])
+        return self._happened_prefix[measure]
+
+    def prepare(self, measure: Measure) -> None:
+        """Make what the sums of a measure need, so that threads find it made."""
+        self.prefix(measure)
+        self.happened_prefix(measure)
+
+    def too_late(self, window_us: int) -> KeyedEvents:
+        """Return the events that became known so late that a window never holds them."""
+        if window_us not in self._too_late:
+            late = np.flatnonzero(self.known_at - self.event_time >= window_us)
+            self._too_late[window_us] = self.taken(late)
+        return self._too_late[window_us]
+
+    def presence(
+        self, event_types: tuple[str, ...], column: str, window_us: int | None
+    ) -> tuple[SortedAxis, SortedAxis]:
+        """Return the searches by (key, time) of when a value comes into a window, and of when it goes."""
+        name = (event_types, column, window_us)
+        if name not in self._presence:
+            self._presence[name] = presence(self, event_types, column, window_us)
+        return self._presence[name]
+
+    def running_latest(self, event_types: tuple[str, ...], column: str) -> IntArray:
+        """Return per event the largest value of a column so far, over its key's events of some types."""
+        name = (event_types, column)
+        if name not in self._latest:
+            values = self.event_time if column == "event_time" else self.columns[column]
+            self._latest[name] = running_max(self.key, values, self.of_types(event_types))
+        return self._latest[name]

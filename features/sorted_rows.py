@@ -1,0 +1,166 @@
+"""Windows over many events: rows sorted once, and every sum a difference of two places on a sorted axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from features.keyed_events import KeyedEvents, Measure
+from features.parallel import each_part
+from features.sorted_axis import NEVER, IntArray, Lookup, Prefix, expand, stable_order
+
+Sums = dict[tuple[Measure, int | None], IntArray]
+"""Shape (n_rows,) each, by measure and length of the window in µs."""
+
+PART_ROWS = 32_768
+"""Rows whose sums are made at a time where many are asked for together: few enough for the cache."""
+
+
+@dataclass
+class SortedRows:
+    """Rows (key, instant) in an order in which searches run along memory instead of jumping about in it.
+
+    Results are in that order too, but those of `sums`; `placed` brings them back. Arguments and results mean
+    what they do in `features.windows.WindowRows`.
+
+    Attributes
+    ----------
+    order
+        Shape (n_rows,): which row given comes at each place; None where they keep their places.
+    """
+
+    memory: KeyedEvents
+    keys: IntArray
+    instants: IntArray
+    boundary: IntArray
+    order: IntArray | None = None
+    _entered: tuple[Measure, Prefix] | None = None
+    _starts: dict[int, IntArray] = field(default_factory=dict)
+    _late: dict[int, SortedRows] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, memory: KeyedEvents, keys: IntArray, instants: IntArray, boundary: IntArray) -> SortedRows:
+        """Sort rows given in any order."""
+        ascending = (keys[1:] > keys[:-1]) | (keys[1:] == keys[:-1]) & (instants[1:] >= instants[:-1])
+        if ascending.all():
+            return cls(memory, keys, instants, boundary)
+        order = np.argsort(instants)
+        order = order[stable_order(keys[order], memory.key_count)]
+        sorted_instants = instants[order]
+        sorted_boundary = sorted_instants if boundary is instants else boundary[order]
+        return cls(memory, keys[order], sorted_instants, sorted_boundary, order)
+
+    def placed(self, result: IntArray) -> IntArray:
+        """Return a result, shape (n_rows,), in the order in which the rows were given."""
+        if self.order is None:
+            return result
+        placed = np.empty_like(result)
+        placed[self.order] = result
+        return placed
+
+    @cached_property
+    def known(self) -> Lookup:
+        """Searches by when events became known."""
+        return self.memory.known.of(self.keys)
+
+    @cached_property
+    def _happened(self) -> Lookup:
+        return self.known if self.memory.happened is self.memory.known else self.memory.happened.of(self.keys)
+
+    @cached_property
+    def until(self) -> IntArray:
+        """Where what each row knows ends."""
+        return self.known.positions(self.instants)
+
+    @cached_property
+    def since(self) -> IntArray:
+        """Where what each row's profile does not contain begins."""
+        return self.until if self.boundary is self.instants else self.known.positions(self.boundary)
+
+    def sum(self, measure: Measure, window_us: int | None) -> IntArray:
+        """Sum a measure over a window."""
+        total = self.sum_known_less_gone(measure, window_us)
+        if window_us is not None and self.memory.is_ever_late(window_us):
+            total -= self._too_late(window_us).sum_known_less_gone(measure, window_us)
+        return total
+
+    def sums(self, measures: Sequence[Measure], windows_us: Sequence[int | None]) -> Sums:
+        """Sum measures over windows, in the order in which the rows were given."""
+        memory, size = self.memory, len(self.keys)
+        lengths = [length for length in windows_us if length is not None]
+        sources = [memory, *(memory.too_late(length) for length in lengths if memory.is_ever_late(length))]
+        each_part(lambda one: one[0].prepare(one[1]), [(s, one) for s in sources for one in measures])
+        each_part(self._start, lengths)
+        until = self.until
+        names = [(measure, length) for measure in measures for length in windows_us]
+        # One large array: the system hands it over in far fewer pages than many smaller ones.
+        result = dict(zip(names, np.empty((len(names), size), np.int64), strict=True))
+
+        def fill(rows: slice) -> None:
+            part = self._part(rows, until)
+            places = rows if self.order is None else self.order[rows]
+            for (measure, window_us), total in result.items():
+                total[places] = part.sum(measure, window_us)
+
+        each_part(fill, [slice(at, at + PART_ROWS) for at in range(0, size, PART_ROWS)])
+        return result
+
+    def newly_known_sum(self, measure: Measure, window_us: int | None) -> IntArray:
+        """Sum a measure over the events that became known since the boundary."""
+        prefix = self.memory.prefix(measure)
+        total = np.subtract(prefix[self.until], prefix[self.since], dtype=np.int64)
+        if window_us is None or not self.memory.is_ever_late(window_us):
+            return total
+        # What happened before the window and was not known by its boundary was at least the window late.
+        late = self._too_late(window_us)
+        values = late.memory.values(measure)
+        for rows, row, position in expand(late.since, late.until):
+            too_old = late.memory.event_time[position] <= (self.boundary[rows] - window_us)[row]
+            np.subtract.at(total[rows], row[too_old], values[position[too_old]])
+        return total
+
+    def distinct(self, event_types: tuple[str, ...], column: str, window_us: int | None) -> IntArray:
+        """Count the different values of a column in a window."""
+        comes, goes = self.memory.presence(event_types, column, window_us)
+        return comes.of(self.keys).positions(self.instants) - goes.of(self.keys).positions(self.instants)
+
+    def latest(self, event_types: tuple[str, ...], column: str) -> IntArray:
+        """Return the largest value of a column known, or `NEVER`."""
+        if len(self.memory) == 0:
+            return np.full(len(self.keys), NEVER)
+        running = self.memory.running_latest(event_types, column)
+        return np.where(self.until > self.known.begin, running[np.maximum(self.until - 1, 0)], NEVER)
+
+    def sum_known_less_gone(self, measure: Measure, window_us: int | None) -> IntArray:
+        """Sum over the events known, less those that happened before the window, known or not."""
+        if self._entered is None or self._entered[0] is not measure:
+            self._entered = measure, self.memory.prefix(measure).take(self.until)
+        entered = self._entered[1]
+        if window_us is None:
+            gone = self.memory.prefix(measure).take(self.known.begin)
+        else:
+            gone = self.memory.happened_prefix(measure).take(self._start(window_us))
+        return np.subtract(entered, gone, dtype=np.int64)
+
+    def _start(self, window_us: int) -> IntArray:
+        """Return where the events of a window begin among those in the order they happened."""
+        if window_us not in self._starts:
+            self._starts[window_us] = self._happened.positions(self.instants - window_us)
+        return self._starts[window_us]
+
+    def _too_late(self, window_us: int) -> SortedRows:
+        if window_us not in self._late:
+            events = self.memory.too_late(window_us)
+            self._late[window_us] = SortedRows(events, self.keys, self.instants, self.boundary)
+        return self._late[window_us]
+
+    def _part(self, rows: slice, until: IntArray) -> SortedRows:
+        instants = self.instants[rows]
+        boundary = instants if self.boundary is self.instants else self.boundary[rows]
+        starts = {window_us: start[rows] for window_us, start in self._starts.items()}
+        part = SortedRows(self.memory, self.keys[rows], instants, boundary, _starts=starts)
+        part.until = until[rows]
+        return part
