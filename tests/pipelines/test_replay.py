@@ -11,8 +11,9 @@ from features.lake import Lake
 from pipelines.errors import CommandError, MachineError
 from pipelines.replay import posts_of, recorded_events, replay
 from pipelines.service_process import free_port
-from tests.serving.parts import START_US, settings_of
+from tests.serving.parts import START_US, TOKEN, settings_of
 from tests.serving.processes import running
+from tests.small_shop import tagtide
 
 START = datetime.fromtimestamp(START_US / 1e6, UTC)
 
@@ -143,3 +144,36 @@ def test_a_busy_service_is_asked_again(home):
 
     with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://busy") as client:
         assert replay(client, events_at(0), settings=settings_of(home)).accepted == 1
+
+
+def test_a_replay_goes_on_where_the_services_clock_stands(service, home):
+    events = events_at(*(20 * 86400 + 60 * n for n in (0, 1, 2, 2, 3)))
+    Lake(home.lake).append(events.with_columns(pl.col("event_id") + "-later"))
+
+    def replayed(*options):
+        run = tagtide(
+            home.root,
+            *("replay", "lake", "--url", service.url, "--json", *options),
+            environ={"TAGTIDE_API_TOKEN": TOKEN},
+        )
+        assert run.code == 0, run.err
+        return run.json
+
+    begun = replayed("--until", (START + timedelta(days=20, minutes=2)).isoformat())
+    rest = replayed("--resume")
+    assert (begun["events"], begun["accepted"]) == (4, 4)
+    # What arrived at that very instant is sent again: it may not all have been.
+    assert (rest["events"], rest["accepted"], rest["duplicates"]) == (3, 1, 2)
+    assert datetime.fromisoformat(rest["as_of"]) == START + timedelta(days=20, minutes=3)
+
+
+def test_how_far_it_fell_behind_a_stated_speed_is_told(home):
+    def answer(request):
+        told = {"clock": "replay"} if request.method == "GET" else {"accepted": 1}
+        return httpx.Response(200 if request.method == "GET" else 202, json=told)
+
+    with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://slow") as client:
+        late = replay(client, events_at(0, 1), settings=settings_of(home), speed=1e9)
+        free = replay(client, events_at(0, 1), settings=settings_of(home))
+    assert late.behind_seconds > 0
+    assert free.behind_seconds == 0
