@@ -41,6 +41,21 @@ class Home:
         return self.root / "tagtide.db"
 
     @property
+    def erasure_key(self) -> Path:
+        """Secret that erased ids are hashed with where the environment gives none."""
+        return self.root / "erasure.key"
+
+    @property
+    def jobs_lock(self) -> Path:
+        """Held by everybody who reads customers' data in bulk, and alone by whoever moves or erases some."""
+        return self.root / "jobs.lock"
+
+    @property
+    def online_lock(self) -> Path:
+        """Held by whoever changes what the online store knows of a customer."""
+        return self.root / "online.lock"
+
+    @property
     def feature_store(self) -> Path:
         """Feast registry, snapshots and profiles."""
         return self.root / "feature_store"

@@ -25,7 +25,7 @@ NOT_SETTINGS = frozenset({"TAGTIDE_DATA", "TAGTIDE_HOME"})
 class Settings(BaseModel):
     """Everything that can be configured, with its unit in the name.
 
-    Secrets (``api_token``, ``redis_url``, ``database_url``) come from the environment only.
+    Secrets (``api_token``, ``redis_url``, ``database_url``, ``erasure_key``) come from the environment only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +65,11 @@ class Settings(BaseModel):
         default=None,
         description="SQLAlchemy URL of event log and ledger; environment only; default: SQLite in the home",
     )
+    erasure_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="secret that erased ids are hashed with; environment only; default: HOME/erasure.key",
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -89,7 +94,7 @@ class Settings(BaseModel):
         return timedelta(hours=self.lateness_allowance_hours)
 
 
-ENVIRONMENT_ONLY = frozenset({"api_token", "redis_url", "database_url"})
+ENVIRONMENT_ONLY = frozenset({"api_token", "redis_url", "database_url", "erasure_key"})
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -24,20 +26,42 @@ LOCK_NAME = ".lock"
 WRITE_HINT = "check the disk and the permissions"
 
 
+@dataclass(frozen=True)
+class LakeErasure:
+    """How many events were removed, and the latest ``event_time`` among them."""
+
+    rows: int
+    latest: datetime | None
+
+
+class CustomerResolver(Protocol):
+    """Tells which customer an id speaks of; see `features.identities`."""
+
+    def resolve(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Return the same rows, each under the customer who now carries its history."""
+
+    def spellings(self, customers: Collection[str]) -> Collection[str]:
+        """Return every id under which events of these customers may be stored."""
+
+
 class Lake:
     """Append-only events under ``root/day=YYYY-MM-DD/PART.parquet``, the day being ``event_time``'s in UTC.
 
     A part is written beside its place and renamed into it, so that a reader never meets half of one. The
-    lake does not look for duplicates by itself: ask `existing` first.
+    lake does not look for duplicates by itself: ask `existing` first. Parts keep the customer id each event
+    came with; whoever reads gets the one it resolves to now.
 
     Parameters
     ----------
     root
         The folder. Nothing is created before the first `append`.
+    customers
+        Resolves ids at reading; None: they are read as they were stored.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, customers: CustomerResolver | None = None) -> None:
         self.root = root
+        self._customers = customers
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -54,7 +78,12 @@ class Lake:
         except OSError as error:
             raise EventLogError(f"cannot write {self.root}: {error}", WRITE_HINT) from None
         with exclusive(self.root / LOCK_NAME):
-            yield
+            try:
+                yield
+            finally:
+                # Another text than before tells `features.stored_ids` that there may be more.
+                with suppress(OSError):
+                    (self.root / LOCK_NAME).write_text(uuid.uuid4().hex, encoding="ascii")
 
     def append(self, events: pl.DataFrame) -> int:
         """Write events, one part for each of their days.
@@ -92,6 +121,7 @@ class Lake:
         since: datetime | None = None,
         until: datetime | None = None,
         columns: Sequence[str] | None = None,
+        customers: Collection[str] | None = None,
     ) -> pl.DataFrame:
         """Read events, opening only the day folders that can hold them.
 
@@ -103,10 +133,12 @@ class Lake:
             Keep ``since < event_time <= until``.
         columns
             Columns of `EVENT_SCHEMA`, in the order wanted; all by default.
+        customers
+            Only events of these customers, whatever ids they were stored under; None for everybody's.
 
         Returns
         -------
-        Rows ordered by ``event_time``.
+        Rows ordered by ``event_time``, under the ids that customers have now.
         """
         wanted = list(EVENT_SCHEMA) if columns is None else list(columns)
         bounds = [bound for bound in (known_by, until) if bound is not None]
@@ -118,8 +150,13 @@ class Lake:
             conditions.append(pl.col("event_time") <= last)
         if known_by is not None:
             conditions.append(pl.col("ingested_at") <= known_by)
+        if customers is not None:
+            conditions.append(_is_one_of(self._spellings(customers)))
         days = [day for day in self.days() if _may_hold(day, since, last)]
-        return self._collect(days, conditions, wanted)
+        found = self._collect(days, conditions, wanted)
+        if self._customers is None or "customer_id" not in wanted:
+            return found
+        return self._customers.resolve(found)
 
     def existing(self, source: str, event_ids: pl.Series) -> pl.DataFrame:
         """Return the stored events of a source that bear one of the given ids.
@@ -133,7 +170,7 @@ class Lake:
 
         Returns
         -------
-        Rows of `EVENT_SCHEMA`, ordered by ``event_time``.
+        Rows of `EVENT_SCHEMA`, ordered by ``event_time``, as they were stored.
         """
         given = event_ids.unique().implode()
         days = self.days()
@@ -191,6 +228,62 @@ class Lake:
             for day in self.days():
                 merged += self._tidy_day(day, many_parts)
         return merged
+
+    def forget(self, customers: Collection[str]) -> LakeErasure:
+        """Remove every event of some customers; parts that hold one are written anew, one after the other.
+
+        Parameters
+        ----------
+        customers
+            Ids as they were stored; nothing is resolved here.
+
+        Raises
+        ------
+        EventLogError
+            If a part cannot be written. Removing again completes it.
+        """
+        erased, latest = 0, None
+        if not self.root.is_dir():
+            return LakeErasure(erased, latest)
+        is_theirs = _is_one_of(customers)
+        with self.writing():
+            for day in self.days():
+                folder = self._folder(day)
+                self._finish(folder)
+                # Nobody writes now: what has not reached its place is of a writer that is no more.
+                for unfinished in folder.glob(".*.parquet"):
+                    unfinished.unlink()
+                for part in self._parts(day):
+                    theirs = self._forget_in(part, is_theirs)
+                    if not theirs.is_empty():
+                        erased += theirs.len()
+                        last = _instant(theirs.max())
+                        latest = last if latest is None else max(latest, last)
+        return LakeErasure(erased, latest)
+
+    def _forget_in(self, part: Path, is_theirs: pl.Expr) -> pl.Series:
+        """Write a part anew without some events; return when these happened."""
+        try:
+            theirs = pl.scan_parquet(part, glob=False).filter(is_theirs).select("event_time").collect()
+            if theirs.is_empty():
+                return theirs["event_time"]
+            kept = pl.read_parquet(part, hive_partitioning=False).filter(~is_theirs)
+        except (pl.exceptions.ComputeError, OSError) as error:
+            raise self._unreadable(error) from None
+        if kept.is_empty():
+            part.unlink()
+        else:
+            self._write(part, kept)
+        return theirs["event_time"]
+
+    def _unreadable(self, error: Exception) -> EventLogError:
+        return EventLogError(
+            f"the lake {self.root} cannot be read: {str(error).splitlines()[0]}",
+            "restore the damaged file, or import again into another --home",
+        )
+
+    def _spellings(self, customers: Collection[str]) -> Collection[str]:
+        return customers if self._customers is None else self._customers.spellings(customers)
 
     def _tidy_day(self, day: date, many_parts: int) -> bool:
         folder = self._folder(day)
@@ -260,11 +353,13 @@ class Lake:
                 if attempt + 1 == READ_ATTEMPTS:
                     raise
             except (pl.exceptions.ComputeError, OSError) as error:
-                raise EventLogError(
-                    f"the lake {self.root} cannot be read: {str(error).splitlines()[0]}",
-                    "restore the damaged file, or import again into another --home",
-                ) from None
+                raise self._unreadable(error) from None
         raise AssertionError("unreachable")
+
+
+def _is_one_of(customers: Collection[str]) -> pl.Expr:
+    wanted = pl.Series(list(customers), dtype=pl.String).implode()
+    return pl.col("customer_id").is_in(wanted).fill_null(value=False)
 
 
 def _replaced_names(note: Path) -> set[str]:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from configs.errors import did_you_mean
 from configs.settings import read_yaml_mapping
@@ -77,7 +85,15 @@ class EvaluationPlan(_Part):
 
 
 class SourceMapping(_Part):
-    """One source's mapping, as written: environment variables are not yet filled in."""
+    """One source's mapping, as written: environment variables are not yet filled in.
+
+    Attributes
+    ----------
+    shares_customer_ids_with
+        A source whose customer ids are this one's too; null: they are its own.
+    identities
+        By space (``unionid``, another source) an expression that gives the customer's id there.
+    """
 
     source: str
     read: dict[str, Any]
@@ -85,6 +101,8 @@ class SourceMapping(_Part):
     currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
     left_out: str | None = None
     columns: dict[str, str]
+    shares_customer_ids_with: str | None = None
+    identities: dict[str, str] = Field(default_factory=dict)
     evaluation: EvaluationPlan = EvaluationPlan()
     folder: Path = Field(description="what relative paths are relative to; not a key of the file")
 
@@ -102,7 +120,7 @@ class SourceMapping(_Part):
             raise ValueError(f"no such time zone{did_you_mean(value, available_timezones())}")
         return value
 
-    @field_validator("columns", mode="before")
+    @field_validator("columns", "identities", mode="before")
     @classmethod
     def _expressions_are_text(cls, value: object) -> object:
         if isinstance(value, dict):
@@ -127,6 +145,25 @@ class SourceMapping(_Part):
         for name, expression in value.items():
             if not expression.strip():
                 raise ValueError(f"column {name!r} is empty: expected a DuckDB SQL expression")
+        return value
+
+    @field_validator("identities")
+    @classmethod
+    def _identities_are_spaces(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, expression in value.items():
+            if not SOURCE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r}: expected 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
+                )
+            if not expression.strip():
+                raise ValueError(f"{name!r} is empty: expected a DuckDB SQL expression")
+        return value
+
+    @field_validator("shares_customer_ids_with")
+    @classmethod
+    def _shares_with_another(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value == info.data.get("source"):
+            raise ValueError("expected another source")
         return value
 
     @field_validator("read")
@@ -159,6 +196,7 @@ class SourceMapping(_Part):
             update={
                 "read": fill_in(self.read, environ, what),
                 "columns": fill_in(self.columns, environ, what),
+                "identities": fill_in(self.identities, environ, what),
                 "left_out": fill_in(self.left_out, environ, what),
             }
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +12,10 @@ import polars as pl
 
 from features.errors import EventLogError
 from features.events import INSTANT
+from features.file_lock import exclusive
+
+LOCK_NAME = ".lock"
+WRITE_HINT = "check the disk and the permissions"
 
 QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "source": pl.String(),
@@ -20,9 +26,14 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "expected": pl.String(),
     "raw": pl.String(),
     "at": INSTANT,
+    "customer_id": pl.String(),
 }
 """``row``: the line of a CSV file, otherwise the position, 1 for the first; ``raw``: the row as JSON, or the
-line as it was where it could not be read as a row; ``at``: when it was refused."""
+line as it was where it could not be read as a row; ``at``: when it was refused; ``customer_id``: whose it is,
+as Tagtide writes it, where that could be told."""
+
+Barred = Callable[[pl.DataFrame], pl.Series]
+"""Rows (``value expected raw customer_id``) to booleans."""
 
 IDENTITY = ("source", "file", "row", "field", "raw")
 """What makes two refusals the same one, met again."""
@@ -35,10 +46,13 @@ class Quarantine:
     ----------
     root
         The folder. Nothing is created before the first `append`.
+    barred
+        Which rows are not to be kept, for they hold an erased customer's id; None: all may.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, barred: Barred | None = None) -> None:
         self.root = root
+        self._barred = barred
 
     def append(self, source: str, rows: pl.DataFrame, at: datetime) -> int:
         """Keep refused rows, except those kept already.
@@ -48,7 +62,7 @@ class Quarantine:
         source
             Where they came from.
         rows
-            ``row field value expected raw``, and ``file`` where there is one.
+            ``row field value expected raw``, and ``file`` and ``customer_id`` where there are such.
         at
             When they were refused.
 
@@ -64,8 +78,15 @@ class Quarantine:
         if rows.is_empty():
             return 0
         whole = rows.with_columns(source=pl.lit(source), at=pl.lit(at, INSTANT))
-        if "file" not in whole.columns:
-            whole = whole.with_columns(file=pl.lit(None, pl.String))
+        for name in ("file", "customer_id"):
+            if name not in whole.columns:
+                whole = whole.with_columns(pl.lit(None, pl.String).alias(name))
+        if self._barred is not None:
+            whole = whole.filter(~self._barred(whole))
+        with self._writing():
+            return self._keep(source, whole)
+
+    def _keep(self, source: str, whole: pl.DataFrame) -> int:
         new = (
             whole.select(pl.col(name).cast(kind) for name, kind in QUARANTINE_SCHEMA.items())
             .unique(IDENTITY, keep="first", maintain_order=True)
@@ -73,24 +94,55 @@ class Quarantine:
         )
         if new.is_empty():
             return 0
-        path = self.root / f"{uuid.uuid4().hex}.parquet"
-        temporary = path.with_name(f".{path.name}")
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            new.write_parquet(temporary)
-            temporary.replace(path)
-        except OSError as error:
-            raise EventLogError(
-                f"cannot write {path}: {error}", "check the disk and the permissions"
-            ) from None
+        self._write(self.root / f"{uuid.uuid4().hex}.parquet", new)
         return new.height
+
+    def forget(self, is_theirs: Callable[[str, pl.DataFrame], pl.Series]) -> int:
+        """Remove rows; the files that hold one are written anew.
+
+        Parameters
+        ----------
+        is_theirs
+            Source and rows to booleans: which are to go.
+
+        Returns
+        -------
+        How many rows were removed.
+
+        Raises
+        ------
+        EventLogError
+            If a file cannot be written. Removing again completes it.
+        """
+        erased = 0
+        if not self.root.is_dir():
+            return erased
+        with self._writing():
+            # Nobody writes now: what has not reached its place is of a writer that is no more.
+            for unfinished in self.root.glob(".*.parquet"):
+                unfinished.unlink()
+            for path in self._files():
+                rows = self._scan([path]).collect()
+                going = pl.Series([False]).new_from_index(0, rows.height)
+                for (source,), group in rows.with_row_index("number").group_by("source"):
+                    theirs = is_theirs(str(source), group)
+                    going[group["number"].filter(theirs).to_list()] = True
+                if not going.any():
+                    continue
+                erased += int(going.sum())
+                kept = rows.filter(~going)
+                if kept.is_empty():
+                    path.unlink()
+                else:
+                    self._write(path, kept)
+        return erased
 
     def read(self, source: str | None = None) -> pl.DataFrame:
         """Return the rows kept (`QUARANTINE_SCHEMA`) of one source or of all, oldest refusal first."""
-        parts = [path for path in sorted(self.root.glob("*.parquet")) if not path.name.startswith(".")]
+        parts = self._files()
         if not parts:
             return pl.DataFrame(schema=QUARANTINE_SCHEMA)
-        frame = pl.scan_parquet(parts, glob=False)
+        frame = self._scan(parts)
         if source is not None:
             frame = frame.filter(pl.col("source") == source)
         return frame.sort("at", "source", "file", "row", maintain_order=True).collect()
@@ -98,3 +150,28 @@ class Quarantine:
     def count(self, source: str | None = None) -> int:
         """Return how many rows are kept, of one source or of all."""
         return self.read(source).height
+
+    def _files(self) -> list[Path]:
+        return [path for path in sorted(self.root.glob("*.parquet")) if not path.name.startswith(".")]
+
+    def _scan(self, files: list[Path]) -> pl.LazyFrame:
+        # Files of an earlier version lack the columns that came later.
+        return pl.scan_parquet(files, glob=False, schema=QUARANTINE_SCHEMA, missing_columns="insert")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / LOCK_NAME).touch()
+        except OSError as error:
+            raise EventLogError(f"cannot write {self.root}: {error}", WRITE_HINT) from None
+        with exclusive(self.root / LOCK_NAME):
+            yield
+
+    def _write(self, path: Path, rows: pl.DataFrame) -> None:
+        temporary = path.with_name(f".{path.name}")
+        try:
+            rows.write_parquet(temporary)
+            temporary.replace(path)
+        except OSError as error:
+            raise EventLogError(f"cannot write {path}: {error}", WRITE_HINT) from None

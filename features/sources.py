@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -12,8 +12,19 @@ import polars as pl
 from configs.errors import did_you_mean
 from configs.home import Home
 from features.errors import SourceError
-from features.events import CONTENT, EVENT_SCHEMA, INSTANT, REFUSED_SCHEMA, admit, shown
+from features.events import (
+    CONTENT,
+    CONTROL_CHARACTERS,
+    EVENT_SCHEMA,
+    ID_BYTES_MAX,
+    INSTANT,
+    REFUSED_SCHEMA,
+    SHOWN_VALUE_CHARACTERS,
+    admit,
+    shown_texts,
+)
 from features.expressions import TIME, evaluate, referenced
+from features.identities import MARK, Spaces
 from features.local_time import end_of_local_days, from_local_times
 from features.mapping import SourceMapping, check_mapping, load_mapping
 from features.tables import ROW, RawTable, open_table, quoted
@@ -22,13 +33,47 @@ __all__ = ["SourceMapping", "SourceRows", "imported_mapping", "load_mapping", "r
 
 SQL_TYPES: dict[pl.DataType, str] = {pl.String(): "VARCHAR", pl.Int32(): "INTEGER", pl.Int64(): "BIGINT"}
 TARGETS = {"left_out": "BOOLEAN"} | {name: SQL_TYPES.get(kind, TIME) for name, kind in EVENT_SCHEMA.items()}
+WORDS = {
+    "VARCHAR": "text",
+    "INTEGER": "a whole number",
+    "BIGINT": "a whole number",
+    "BOOLEAN": "true or false",
+    TIME: "a time (ISO 8601)",
+}
+"""What an expression's target is called where it failed."""
 TIME_COLUMNS = ("event_time", "ingested_at")
 CALENDAR_DAYS = (-719_160, 2_932_890)
 CALENDAR_US = (-62_135_400_000_000_000, 253_402_000_000_000_000)
 """From the year 1 to the end of 9999, less the few days that a zone's offset might lead out of it."""
 
+IDENTITY_PREFIX = "identities."
+"""What the expression of an identity is called among those of the columns."""
+
 ONE_DAY = timedelta(days=1)
 MAPPING_FILE = "mapping.json"
+
+
+Cover = Callable[[pl.Series, pl.Series], pl.Series]
+"""`features.tombstones.Tombstones.cover`: which events, by id and time, are an erased customer's."""
+
+
+@dataclass(frozen=True)
+class SourceIds:
+    """How a home writes the ids of one source.
+
+    Attributes
+    ----------
+    prefix
+        Put before each customer id, so that it meets no other source's.
+    spaces
+        Of the home: what its further ids are prefixed with.
+    cover
+        Which events are not to come in, for their customer was erased; None: all may.
+    """
+
+    prefix: str = ""
+    spaces: Spaces = field(default_factory=Spaces)
+    cover: Cover | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +86,15 @@ class SourceRows:
         Events of `EVENT_SCHEMA`, in the source's order. Duplicates are still among them.
     positions
         Of each good row its position in the source, 1 for the first; what `RawTable.describe` takes.
+    identities
+        Of each good row the same customer's ids in other spaces, as Tagtide writes them: a column by space.
     refused
-        One row per refused row: ``row file field value expected raw``.
-    read, left_out, later
+        One row per refused row: ``row file field value expected raw``; ``customer_id`` and ``event_time``
+        where they are known.
+    read, left_out, later, erased
         Rows of the source; dropped on purpose by ``left_out``; dated today without a time, so that they are
-        known only when the day is over. ``read`` is the sum of the latter two, the good and the refused.
+        known only when the day is over; dropped because their customer was erased. ``read`` is the sum of
+        the latter three, the good and the refused.
     adjusted_ambiguous, adjusted_missing
         Good rows whose local event time the clocks showed twice, or never.
     table
@@ -54,10 +103,12 @@ class SourceRows:
 
     good: pl.DataFrame
     positions: pl.Series
+    identities: pl.DataFrame
     refused: pl.DataFrame
     read: int
     left_out: int
     later: int
+    erased: int
     adjusted_ambiguous: int
     adjusted_missing: int
     table: RawTable
@@ -71,6 +122,7 @@ def read_source(
     arrival: datetime | None = None,
     future_skew: timedelta = timedelta(minutes=5),
     threads: int = 2,
+    ids: SourceIds | None = None,
 ) -> SourceRows:
     """Read a source and pass its rows through the door.
 
@@ -89,6 +141,8 @@ def read_source(
         How far ahead of its arrival an event may be stamped.
     threads
         How many DuckDB may use.
+    ids
+        How the home writes the source's ids; None: as they are.
 
     Raises
     ------
@@ -96,9 +150,8 @@ def read_source(
         If the source cannot be read, or an expression cannot be evaluated on it at all.
     """
     filled = mapping.filled_in(environ)
-    return events_of(
-        filled, open_table(filled, threads=threads), now=now, arrival=arrival, future_skew=future_skew
-    )
+    table = open_table(filled, threads=threads)
+    return events_of(filled, table, now=now, arrival=arrival, future_skew=future_skew, ids=ids)
 
 
 def events_of(
@@ -108,16 +161,18 @@ def events_of(
     now: datetime,
     arrival: datetime | None,
     future_skew: timedelta,
+    ids: SourceIds | None = None,
 ) -> SourceRows:
     """Make events of raw rows; as `read_source`, with the environment filled in and the table open."""
-    expressions = dict(mapping.columns)
-    if mapping.left_out is not None:
-        expressions["left_out"] = mapping.left_out
-    evaluated = evaluate(expressions, TARGETS, table, f"source {mapping.source}")
+    ids = SourceIds() if ids is None else ids
+    evaluated = evaluate(_expressions(mapping), _targets(mapping), table, f"source {mapping.source}")
     kept = evaluated
     if mapping.left_out is not None:
         kept = evaluated.filter(~pl.col("left_out").struct.field("v").fill_null(value=False))
-    stamped = _stamped(kept, mapping, arrival)
+    everybody = _stamped(kept, mapping, arrival, ids)
+    stamped = (
+        everybody if ids.cover is None else everybody.filter(~_covered(everybody, ids.cover, ids.spaces))
+    )
     failed = stamped.filter(pl.col("failed").is_not_null())
     sound = stamped.filter(pl.col("failed").is_null())
 
@@ -136,27 +191,42 @@ def events_of(
         value=pl.col("event_time").cast(pl.String),
         expected=pl.lit(f"at most {int(future_skew.total_seconds() // 60)} minutes after the import"),
     )
-    refused = placed(pl.concat([_explained(failed, mapping, table), door.refused, too_early]), table)
+    misnamed = _misnamed(passed, mapping, ids)
+    passed = passed.filter(~pl.col(ROW).is_in(misnamed["row"].implode()))
+    refused = pl.concat([_explained(failed, mapping, table), door.refused, too_early, misnamed])
+    whose = stamped.select(pl.col(ROW).alias("row"), "customer_id", "event_time")
+    known = placed(refused, table, whose)
     return SourceRows(
         good=passed.select(list(EVENT_SCHEMA)).with_columns(pl.col("quantity").fill_null(1)),
         positions=passed[ROW],
-        refused=pl.concat([refused, table.rejected]).sort("file", "row"),
+        identities=passed.select(pl.col(IDENTITY_PREFIX + name).alias(name) for name in mapping.identities),
+        refused=pl.concat([known, table.rejected], how="diagonal").sort("file", "row"),
         read=table.row_count + table.rejected["row"].len(),
         left_out=evaluated.height - kept.height,
         later=sound.height - due.height,
+        erased=everybody.height - stamped.height,
         adjusted_ambiguous=int(passed["is_ambiguous"].sum()),
         adjusted_missing=int(passed["is_missing"].sum()),
         table=table,
     )
 
 
-def placed(refused: pl.DataFrame, table: RawTable) -> pl.DataFrame:
-    """Turn positions into lines and add file and raw row: ``row file field value expected raw``."""
+def placed(refused: pl.DataFrame, table: RawTable, whose: pl.DataFrame) -> pl.DataFrame:
+    """Turn positions into lines and add file, raw row and whose it is, see `SourceRows.refused`.
+
+    Parameters
+    ----------
+    refused
+        ``row field value expected``.
+    whose
+        ``row customer_id event_time`` of those rows and others.
+    """
     described = table.describe(refused["row"])
     return (
-        refused.rename({"row": "position"})
+        refused.join(whose, on="row", how="left", maintain_order="left")
+        .rename({"row": "position"})
         .join(described, on="position", how="left", maintain_order="left")
-        .select("row", "file", "field", "value", "expected", "raw")
+        .select("row", "file", "field", "value", "expected", "raw", "customer_id", "event_time")
     )
 
 
@@ -188,14 +258,64 @@ def imported_sources(home: Home) -> list[str]:
     return sorted(path.parent.name for path in home.sources.glob(f"*/{MAPPING_FILE}"))
 
 
-def _stamped(rows: pl.DataFrame, mapping: SourceMapping, arrival: datetime | None) -> pl.DataFrame:
+def _expressions(mapping: SourceMapping) -> dict[str, str]:
+    expressions = dict(mapping.columns)
+    expressions |= {IDENTITY_PREFIX + name: expression for name, expression in mapping.identities.items()}
+    if mapping.left_out is not None:
+        expressions["left_out"] = mapping.left_out
+    return expressions
+
+
+def _targets(mapping: SourceMapping) -> dict[str, str]:
+    return TARGETS | {IDENTITY_PREFIX + name: TARGETS["customer_id"] for name in mapping.identities}
+
+
+def _covered(rows: pl.DataFrame, cover: Cover, spaces: Spaces) -> pl.Series:
+    return cover(spaces.canonical_column(rows["customer_id"]), rows["event_time"])
+
+
+def _misnamed(rows: pl.DataFrame, mapping: SourceMapping, ids: SourceIds) -> pl.DataFrame:
+    """Refuse ids that would be taken for those of another space, and further ids that are none."""
+    reserved = [] if ids.prefix else sorted({*ids.spaces.by_name, mapping.source})
+    found = [
+        rows.filter(pl.col("customer_id").str.starts_with(name + MARK)).select(
+            row=ROW,
+            field=pl.lit("customer_id"),
+            value="customer_id",
+            expected=pl.lit(f"an id that does not begin with {name + MARK!r}, which marks those of {name}"),
+        )
+        for name in reserved
+    ]
+    for name in mapping.identities:
+        text = pl.col(IDENTITY_PREFIX + name)
+        is_none = (text.str.len_bytes() > ID_BYTES_MAX) | text.str.contains(CONTROL_CHARACTERS)
+        found.append(
+            rows.filter(is_none).select(
+                row=ROW,
+                field=pl.lit(IDENTITY_PREFIX + name),
+                value=text.str.slice(0, SHOWN_VALUE_CHARACTERS),
+                expected=pl.lit(f"1 to {ID_BYTES_MAX} bytes with its space's name, no control characters"),
+            )
+        )
+    refused = pl.concat([pl.DataFrame(schema=REFUSED_SCHEMA), *found])
+    return refused.unique("row", keep="first", maintain_order=True)
+
+
+def _prefixed(text: pl.Expr, prefix: str) -> pl.Expr:
+    """Put a space's prefix before ids; an id that is not there, or empty, stays as it is."""
+    return pl.when(text.str.len_bytes() > 0).then(prefix + text).otherwise(text)
+
+
+def _stamped(
+    rows: pl.DataFrame, mapping: SourceMapping, arrival: datetime | None, ids: SourceIds
+) -> pl.DataFrame:
     """Unpack the structs into `EVENT_SCHEMA`; ``failed`` names the first column that failed, ``reason`` why.
 
     ``is_day is_ambiguous is_missing`` tell how ``event_time`` came about.
     """
     reasons = [
         pl.when(pl.col(name).is_null()).then(pl.struct(failed=pl.lit(name), reason=pl.lit(None, pl.String)))
-        for name in [*mapping.columns, *(["left_out"] if mapping.left_out is not None else [])]
+        for name in _expressions(mapping)
     ]
     columns: dict[str, pl.Series | pl.Expr] = {}
     for name, kind in EVENT_SCHEMA.items():
@@ -205,6 +325,10 @@ def _stamped(rows: pl.DataFrame, mapping: SourceMapping, arrival: datetime | Non
             columns[name] = pl.col(name).struct.field("v")
         else:
             columns[name] = pl.lit(None, kind)
+    columns["customer_id"] = _prefixed(pl.col("customer_id").struct.field("v"), ids.prefix)
+    for name in mapping.identities:
+        value = pl.col(IDENTITY_PREFIX + name).struct.field("v")
+        columns[IDENTITY_PREFIX + name] = _prefixed(value.replace("", None), ids.spaces.prefix_of(name))
     for name in TIME_COLUMNS:
         if name not in mapping.columns or (name == "ingested_at" and arrival is not None):
             continue
@@ -277,20 +401,21 @@ def _explained(failed: pl.DataFrame, mapping: SourceMapping, table: RawTable) ->
     """Describe failed rows in the shape of `REFUSED_SCHEMA`: the raw values that the expression names."""
     if failed.is_empty():
         return pl.DataFrame(schema=REFUSED_SCHEMA)
-    expressions = {**mapping.columns, "left_out": mapping.left_out or ""}
-    raw = dict(table.describe(failed[ROW]).select("position", "raw").iter_rows())
-    inputs = {name: referenced(expression, table) for name, expression in expressions.items()}
-    rows = []
-    for row in failed.select(ROW, "failed", "reason").iter_rows(named=True):
-        name = row["failed"]
-        given = json.loads(raw[row[ROW]])
-        values = {column: given.get(column) for column in inputs[name]}
-        value = (
-            next(iter(values.values()))
-            if len(values) == 1
-            else ", ".join(f"{k}={v}" for k, v in values.items())
+    expressions, targets = _expressions(mapping), _targets(mapping)
+    parts = []
+    for (name,), rows in failed.group_by("failed", maintain_order=True):
+        inputs = referenced(expressions[name], table)
+        unread = [table.unread[column] for column in inputs if column in table.unread]
+        wanted = unread[0] if unread else WORDS[targets[name]]
+        if targets[name] == TIME and "strp" in expressions[name]:
+            wanted = "a time"
+        values = table.texts(rows[ROW], inputs) if inputs else pl.Series([""]).new_from_index(0, rows.height)
+        parts.append(
+            rows.select(
+                row=ROW,
+                field=pl.lit(name),
+                value=shown_texts(values.alias("value")),
+                expected=pl.coalesce("reason", pl.lit(f"{wanted} from {expressions[name]}")),
+            )
         )
-        wanted = "a time (ISO 8601)" if TARGETS[name] == TIME else TARGETS[name]
-        expected = row["reason"] or f"{wanted} from {expressions[name]}"
-        rows.append({"row": row[ROW], "field": name, "value": shown(value), "expected": expected})
-    return pl.DataFrame(rows, schema=REFUSED_SCHEMA)
+    return pl.concat(parts)

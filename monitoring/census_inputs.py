@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from features import customer
+from features.feast_objects import SERVICES
 from features.history import History
 from features.windows import DAY_US, from_us
 from monitoring.census import CensusDay, take_census
@@ -28,7 +29,7 @@ def census_inputs(
     zone: ZoneInfo,
     publication_lag: timedelta,
 ) -> DriftInputs:
-    """Compute every customer feature at the business midnights of two spans.
+    """Compute every customer feature that a model reads at the business midnights of two spans.
 
     Parameters
     ----------
@@ -54,10 +55,15 @@ def census_inputs(
     return DriftInputs(
         reference=_features(history, reference),
         current=_features(history, current),
-        features=tuple(definition.name for definition in customer.catalogue()),
+        features=tuple(model_inputs()),
         reference_described=_described(reference, zone),
         current_described=_described(current, zone),
     )
+
+
+def model_inputs() -> list[str]:
+    """Return the customer features that any model reads."""
+    return customer.CATALOGUE.names(*SERVICES)
 
 
 def _features(history: History, census: Sequence[CensusDay]) -> pl.DataFrame:
@@ -66,7 +72,7 @@ def _features(history: History, census: Sequence[CensusDay]) -> pl.DataFrame:
         return pl.DataFrame()
     instants = np.repeat([day.midnight_us for day in census], [len(day.customers) for day in census])
     rows = history.customer_rows(history.numbers(customers), instants.astype(np.int64))
-    return pl.DataFrame(customer.CATALOGUE.compute(rows))
+    return pl.DataFrame(customer.CATALOGUE.compute(rows, model_inputs()))
 
 
 def _described(census: Sequence[CensusDay], zone: ZoneInfo) -> str:

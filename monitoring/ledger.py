@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from features.lake import CustomerResolver
 from features.windows import HOUR_US
 from monitoring.claims import OUTCOMES, Claim, Measurement, Prediction, Transition
 from monitoring.errors import LedgerError
@@ -116,6 +117,9 @@ class Ledger:
     engine
         SQLite or PostgreSQL. Tables are made if they are not there. For SQLite the engine should run in
         write-ahead mode, so that a report can read while the service writes.
+    customers
+        Resolves ids at reading, so that claims follow a customer who was joined with another; None: they are
+        read as they were written.
 
     Raises
     ------
@@ -123,7 +127,7 @@ class Ledger:
         If the database is of another kind, or cannot be opened.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, customers: CustomerResolver | None = None) -> None:
         inserts = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
         if engine.dialect.name not in inserts:
             raise LedgerError(
@@ -131,6 +135,7 @@ class Ledger:
                 "set TAGTIDE_DATABASE_URL to such a URL, or unset it to use SQLite in the home",
             )
         self._engine = engine
+        self._customers = customers
         self._insert: Any = inserts[engine.dialect.name]
         with self._transaction() as connection:
             for table in METADATA.sorted_tables:
@@ -272,6 +277,11 @@ class Ledger:
     def forget(self, customer_id: str) -> int:
         """Erase everything the ledger holds of a customer.
 
+        Parameters
+        ----------
+        customer_id
+            As it was written; nothing is resolved here.
+
         Returns
         -------
         Rows erased, over all tables.
@@ -304,7 +314,8 @@ class Ledger:
     def _frame(self, query: sa.Select[Any], schema: dict[str, pl.DataType]) -> pl.DataFrame:
         with self._transaction() as connection:
             rows = [tuple(row) for row in connection.execute(query)]
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        return frame if self._customers is None else self._customers.resolve(frame)
 
 
 def _between(

@@ -15,12 +15,16 @@ import typer
 
 from configs import telemetry
 from configs.errors import TagtideError
+from configs.home import Home
+from features.file_lock import SharedLock
 from pipelines import (
     backtest,
     build_features,
     config_show,
     demo,
     doctor,
+    erase,
+    identities,
     import_events,
     monitor,
     promote,
@@ -34,6 +38,9 @@ from pipelines.invocation import DEFAULT_HOME, Invocation, JsonFlag
 EXIT_DEFECT = 1
 EXIT_MENDABLE = 2
 EXIT_INTERRUPTED = 130
+
+READERS = {"backtest", "features", "monitor", "score", "train"}
+"""Commands that read customers in bulk: nobody is erased or linked while one runs."""
 
 MENDABLE_OS_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
 
@@ -69,6 +76,8 @@ def before_the_command(
     ctx.obj = Invocation(
         home or Path(environ.get("TAGTIDE_HOME") or DEFAULT_HOME), environ, as_json=as_json, debug=debug
     )
+    if ctx.invoked_subcommand in READERS and ctx.obj.home_path.is_dir():
+        ctx.with_resource(SharedLock(Home(ctx.obj.home_path).jobs_lock).together())
     if version:
         typer.echo(f"tagtide {metadata.version('tagtide')}")
         raise typer.Exit
@@ -88,6 +97,8 @@ app.command("demo", rich_help_panel="Start here")(demo.command)
 app.command("doctor", rich_help_panel="Start here")(doctor.command)
 app.command("import", rich_help_panel="Data")(import_events.command)
 app.command("features", rich_help_panel="Data")(build_features.command)
+app.command("erase", rich_help_panel="Data")(erase.command)
+app.add_typer(identities.app, name="identities", rich_help_panel="Data")
 app.command("train", rich_help_panel="Models")(train.command)
 app.command("backtest", rich_help_panel="Models")(backtest.command)
 app.command("promote", rich_help_panel="Models")(promote.command)

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,12 +20,16 @@ from configs.home import Home
 from configs.settings import Settings
 from features.duplicates import OTHER_CONTENT, sort_out
 from features.errors import SourceError
+from features.file_lock import SharedLock
 from features.mapping import load_mapping
 from features.quarantine import Quarantine
+from features.refused_ids import IdPlaces
+from features.resolver import Resolver, open_resolver
 from features.sources import MAPPING_FILE, SourceMapping, events_of, placed
 from features.tables import open_table
-from pipelines.current_lake import lake_up_to_date
+from pipelines.current_lake import lake_up_to_date, open_database
 from pipelines.invocation import Invocation, JsonFlag
+from pipelines.source_ids import ids_of, link_identities, named_pairs, record_space
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +43,7 @@ REASONS_SHOWN = 5
 class ImportReport:
     """What became of a source's rows.
 
-    ``rows_read`` is the sum of stored, duplicate, quarantined, left_out and later.
+    ``rows_read`` is the sum of stored, duplicate, quarantined, left_out, later and erased.
 
     Attributes
     ----------
@@ -51,6 +55,10 @@ class ImportReport:
         Rows dropped on purpose by the mapping.
     later
         Rows that became known after ``until``, or whose day is not yet over.
+    erased
+        Rows dropped because their customer was erased.
+    linked
+        New links between customers' ids.
     adjusted_ambiguous, adjusted_missing
         Rows whose local time the clocks showed twice, or never.
     seconds, load_seconds
@@ -78,6 +86,8 @@ class ImportReport:
     quarantined_new: int
     left_out: int
     later: int
+    erased: int
+    linked: int
     adjusted_ambiguous: int
     adjusted_missing: int
     seconds: float
@@ -127,32 +137,65 @@ def import_source(
         If the source cannot be read, or its mapping does not fit it.
     EventLogError
         If lake or quarantine cannot be written.
+    IdentityError
+        If links or tombstones cannot be read or written.
     """
+    with SharedLock(home.jobs_lock).together(), open_database(home, settings) as engine:
+        resolver = open_resolver(home, engine, settings.erasure_key)
+        report, pairs = _take_in(home, settings, mapping, resolver, now, until, history, environ, progress)
+    if not pairs.is_empty():
+        with _step(progress, "linking ids"):
+            linked = link_identities(home, settings, mapping, pairs, now)
+        report = replace(report, linked=linked)
+    _save(home.sources / mapping.source, mapping, report)
+    return report
+
+
+def _take_in(
+    home: Home,
+    settings: Settings,
+    mapping: SourceMapping,
+    resolver: Resolver,
+    now: datetime,
+    until: datetime | None,
+    history: bool | None,
+    environ: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> tuple[ImportReport, pl.DataFrame]:
+    """Store a source's rows; return the report, and which ids belong together by them."""
     started = time.perf_counter()
     folder = home.sources / mapping.source
     is_history = not _was_completed(folder) if history is None else history
     skew = timedelta(minutes=settings.future_skew_minutes)
     filled = mapping.filled_in(os.environ if environ is None else environ)
+    ids = ids_of(home, resolver, filled)
     with _step(progress, f"reading {mapping.source}"):
         table = open_table(filled, threads=settings.threads)
     loaded = time.perf_counter()
     with _step(progress, "checking rows"):
-        rows = events_of(filled, table, now=now, arrival=None if is_history else now, future_skew=skew)
+        arrival = None if is_history else now
+        rows = events_of(filled, table, now=now, arrival=arrival, future_skew=skew, ids=ids)
     # What was posted became known when it came in: it must be in the lake before this source's rows are.
     lake = lake_up_to_date(home, settings)
     with lake.writing():
+        if not rows.good.is_empty():
+            record_space(resolver.identities, lake, ids, filled)
         with _step(progress, "looking for duplicates"):
             sorting = sort_out(rows.good, rows.positions, lake, until=until)
         with _step(progress, "storing"):
             stored = lake.append(sorting.new)
     with _step(progress, "keeping refused rows"):
         conflicts = sorting.conflicting.with_columns(field=pl.lit("event_id"), expected=pl.lit(OTHER_CONTENT))
-        refused = pl.concat([rows.refused, placed(conflicts, table)])
+        whose = rows.good.select(rows.positions.alias("row"), "customer_id", "event_time")
+        found = pl.concat([rows.refused, placed(conflicts, table, whose)])
+        places = IdPlaces.of(filled, ids.prefix, ids.spaces)
+        refused = found.filter(~resolver.barred(found, places))
         quarantined_new = Quarantine(home.quarantine).append(mapping.source, refused, now)
     seconds = time.perf_counter() - started
-    considered = rows.read - rows.left_out
+    considered = rows.read - rows.left_out - rows.erased - (found.height - refused.height)
     per_minute = rows.read / seconds * 60
     valid_share = (considered - refused.height) / considered if considered else 0.0
+    pairs = named_pairs(rows.good, rows.identities, until)
     report = ImportReport(
         source=mapping.source,
         at=now.isoformat(),
@@ -165,6 +208,8 @@ def import_source(
         quarantined_new=quarantined_new,
         left_out=rows.left_out,
         later=rows.later + sorting.later,
+        erased=rows.erased + found.height - refused.height,
+        linked=0,
         adjusted_ambiguous=rows.adjusted_ambiguous,
         adjusted_missing=rows.adjusted_missing,
         seconds=seconds,
@@ -174,8 +219,7 @@ def import_source(
         efficiency=valid_share * per_minute,
         reasons=_reasons(refused),
     )
-    _save(folder, mapping, report)
-    return report
+    return report, pairs
 
 
 def command(
@@ -257,6 +301,8 @@ def as_table(report: ImportReport) -> RenderableType:
         *((f"  {field}: expected {expected}", f"{count:,}") for field, expected, count in report.reasons),
         ("left out", f"{report.left_out:,}"),
         ("later", f"{report.later:,}"),
+        *([("erased", f"{report.erased:,}")] if report.erased else []),
+        *([("ids linked", f"{report.linked:,}")] if report.linked else []),
         ("clock shown twice: earlier taken", f"{report.adjusted_ambiguous:,}"),
         ("clock never shown: shifted forward", f"{report.adjusted_missing:,}"),
         ("taken as known", known),

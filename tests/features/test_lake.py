@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -199,3 +200,73 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("a file")
     with pytest.raises(EventLogError, match=r"cannot write .*lake"):
         Lake(tmp_path / "lake").append(events(1))
+
+
+class Merged:
+    """Says that ``c1`` is ``c0``."""
+
+    def resolve(self, events: pl.DataFrame) -> pl.DataFrame:
+        return events.with_columns(pl.col("customer_id").replace("c1", "c0"))
+
+    def spellings(self, customers: Collection[str]) -> set[str]:
+        return {*customers, *(["c1"] if "c0" in customers else [])}
+
+
+def test_parts_keep_the_id_an_event_came_with_and_readers_get_the_customer(lake: Lake) -> None:
+    made = events(30)
+    lake.append(made)
+    read = Lake(lake.root, Merged()).read()
+    assert read["customer_id"].to_list() == made["customer_id"].replace("c1", "c0").to_list()
+    assert read.drop("customer_id").equals(made.drop("customer_id"))
+    assert_frame_equal(lake.read(), made)
+    assert_frame_equal(Lake(lake.root, Merged()).existing("shop", made["event_id"]), made)
+    assert Lake(lake.root, Merged()).read(columns=["event_id"]).columns == ["event_id"]
+
+
+@pytest.mark.parametrize("customers", [["c0"], ["c2", "c0"], ["nobody"], []])
+def test_only_some_customers_are_read_under_whatever_ids_they_are_stored(
+    lake: Lake, customers: list[str]
+) -> None:
+    lake.append(events(60))
+    for reader in (lake, Lake(lake.root, Merged())):
+        expected = reader.read().filter(pl.col("customer_id").is_in(customers))
+        assert_frame_equal(reader.read(customers=customers), expected)
+
+
+def test_forgotten_customers_leave_no_row_and_everybody_else_all_of_theirs(lake: Lake) -> None:
+    made = events(60)
+    lake.append(made[:30])
+    lake.append(made[30:])
+    lake.append(frame([event(99, customer_id="alone", event_time=MONDAY + timedelta(days=40))]))
+    done = lake.forget(["c1", "alone", "nobody"])
+    assert (done.rows, done.latest) == (21, MONDAY + timedelta(days=40))
+    assert_frame_equal(lake.read(), made.filter(pl.col("customer_id") != "c1"))
+    assert lake.span() == (MONDAY, MONDAY + 59 * HOUR)
+    again = lake.forget(["c1", "alone", "nobody"])
+    assert (again.rows, again.latest) == (0, None)
+
+
+def test_forgetting_clears_away_what_a_crashed_writer_left(lake: Lake) -> None:
+    made = events(4)
+    for number in range(4):
+        lake.append(made[number : number + 1])
+    folder = lake.root / "day=2017-05-01"
+    old = [path.name for path in folder.glob("*.parquet")]
+    (folder / "merged-a.replaces").write_text("\n".join(old))
+    made.write_parquet(folder / "merged-a.parquet")
+    made.write_parquet(folder / ".half.parquet")
+    lake.forget(["c0"])
+    assert [path.name for path in folder.iterdir()] == ["merged-a.parquet"]
+    assert_frame_equal(lake.read(), made.filter(pl.col("customer_id") != "c0"))
+
+
+def test_a_lake_that_is_not_there_has_nobody_to_forget(lake: Lake) -> None:
+    assert lake.forget(["c0"]).rows == 0
+    assert not lake.root.exists()
+
+
+def test_a_part_that_cannot_be_read_is_named_when_somebody_is_to_be_forgotten(lake: Lake) -> None:
+    lake.append(events(3))
+    next((lake.root / "day=2017-05-01").glob("*.parquet")).write_bytes(b"no parquet")
+    with pytest.raises(EventLogError, match="cannot be read"):
+        lake.forget(["c0"])

@@ -84,6 +84,10 @@ def test_no_plan_lets_a_label_window_reach_into_the_next_slice() -> None:
         ),
         ({"evaluation": {"clv": [{"as_of": "2017-01-01"}]}}, r"'evaluation.clv.0.horizon_days' is missing"),
         ({"evaluation": {"tag": {}}}, r"unknown key 'evaluation.tag'"),
+        ({"identities": {"union id": "wx"}}, r"'identities': 'union id': expected 1 to 64 of a-z"),
+        ({"identities": {"unionid": " "}}, r"'identities': 'unionid' is empty"),
+        ({"identities": ["wx"]}, r"'identities' is \['wx'\]"),
+        ({"shares_customer_ids_with": "shop"}, r"'shares_customer_ids_with' is 'shop': expected another"),
     ],
 )
 def test_a_wrong_mapping_is_refused_in_one_line_that_names_it(changed: dict[str, Any], message: str) -> None:
@@ -133,6 +137,13 @@ def test_an_environment_variable_that_is_not_set_is_named() -> None:
 def test_variables_are_filled_in_at_any_depth() -> None:
     filled = fill_in({"a": ["${X}/${Y}", 3], "b": None}, {"X": "1", "Y": "2"}, "mapping")
     assert filled == {"a": ["1/2", 3], "b": None}
+
+
+def test_further_ids_and_whose_ids_are_shared_may_be_said() -> None:
+    mapping = check(identities={"unionid": "upper('${X}')", "shard": 7}, shares_customer_ids_with="web")
+    assert mapping.filled_in({"X": "wx"}).identities == {"unionid": "upper('wx')", "shard": "7"}
+    assert mapping.shares_customer_ids_with == "web"
+    assert (check().identities, check().shares_customer_ids_with) == ({}, None)
 
 
 def test_a_filled_in_secret_is_not_what_is_kept() -> None:

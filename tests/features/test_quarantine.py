@@ -59,3 +59,42 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "quarantine").write_text("a file")
     with pytest.raises(EventLogError, match=r"cannot write .*quarantine"):
         Quarantine(tmp_path / "quarantine").append("shop", refused({}), MONDAY)
+
+
+def test_whose_a_row_is_is_kept_where_it_is_known(quarantine: Quarantine) -> None:
+    quarantine.append("shop", refused({"customer_id": "ann"}, {"row": 2, "customer_id": None}), MONDAY)
+    assert quarantine.read()["customer_id"].to_list() == ["ann", None]
+
+
+def test_files_of_a_version_that_did_not_keep_it_are_read_too(quarantine: Quarantine) -> None:
+    quarantine.append("shop", refused({}), MONDAY)
+    (path,) = quarantine.root.glob("*.parquet")
+    pl.read_parquet(path).drop("customer_id").write_parquet(path)
+    quarantine.append("shop", refused({"row": 2, "customer_id": "ann"}), MONDAY)
+    assert quarantine.read()["customer_id"].to_list() == [None, "ann"]
+
+
+def test_a_barred_row_is_not_kept(quarantine: Quarantine) -> None:
+    barring = Quarantine(quarantine.root, lambda rows: rows["raw"] == "ann")
+    assert barring.append("shop", refused({"raw": "ann"}, {"raw": "bob"}), MONDAY) == 1
+    assert quarantine.read()["raw"].to_list() == ["bob"]
+
+
+def test_forgotten_rows_are_gone_and_a_file_that_held_only_them_too(quarantine: Quarantine) -> None:
+    quarantine.append("shop", refused({"raw": "ann"}, {"raw": "bob"}), MONDAY)
+    quarantine.append("shop", refused({"row": 2, "raw": "ann"}), MONDAY)
+    quarantine.append("till", refused({"raw": "ann"}), MONDAY)
+    (quarantine.root / ".half.parquet").write_bytes(b"PAR1")
+
+    def is_theirs(source: str, rows: pl.DataFrame) -> pl.Series:
+        return (rows["raw"] == "ann") & (pl.Series([source == "shop"]).new_from_index(0, rows.height))
+
+    assert quarantine.forget(is_theirs) == 2
+    assert quarantine.read().select("source", "raw").rows() == [("shop", "bob"), ("till", "ann")]
+    assert len(list(quarantine.root.glob("*.parquet"))) == 2
+    assert quarantine.forget(is_theirs) == 0
+
+
+def test_an_empty_quarantine_forgets_nothing(quarantine: Quarantine) -> None:
+    assert quarantine.forget(lambda source, rows: rows["raw"] == "ann") == 0
+    assert not quarantine.root.exists()
