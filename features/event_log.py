@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from configs.home import Home
 from features.errors import EventLogError
-from features.events import CONTENT, EVENT_SCHEMA, INSTANT
+from features.events import CONTENT, EVENT_SCHEMA, INSTANT, plain_columns
 from features.file_lock import exclusive
 from features.lake import Lake
+from features.stored_ids import StoredIds
 
 BUSY_SECONDS = 30
 LOOKUP_CHUNK = 500
 COMPACTION_CHUNK = 100_000
+DIALECTS = ("sqlite", "postgresql")
+POSTGRESQL = frozenset({"postgres", "postgresql"})
 APPEND_LOCK = 0x7461677469646531
 """Any constant will do, so long as every writer takes the same."""
 
@@ -83,10 +87,23 @@ class EventLog:
     ----------
     engine
         From `open_engine`. The table is made if it is not there.
+    imported
+        What the lake holds besides, which is not stored once more.
+
+    Raises
+    ------
+    EventLogError
+        If the database cannot be opened or written, or is of another kind.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, imported: StoredIds | None = None) -> None:
+        if engine.dialect.name not in DIALECTS:
+            raise EventLogError(
+                f"the event log's database is {engine.dialect.name!r}; expected one of {', '.join(DIALECTS)}",
+                "set TAGTIDE_DATABASE_URL to such a URL, or unset it to use SQLite in the home",
+            )
         self._engine = engine
+        self._imported = imported
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = (
             insert(EVENT_LOG)
@@ -94,6 +111,7 @@ class EventLog:
             .returning(EVENT_LOG.c.seq, EVENT_LOG.c.source, EVENT_LOG.c.event_id)
         )
         with self._transaction() as connection:
+            self._keep_others_out(connection)
             connection.execute(CreateTable(EVENT_LOG, if_not_exists=True))
             for index in INDEXES:
                 connection.execute(CreateIndex(index, if_not_exists=True))
@@ -123,16 +141,15 @@ class EventLog:
             first.setdefault((row["source"], row["event_id"]), number)
         stored: dict[int, int] = {}
         hashes = {key: rows[number]["content_hash"] for key, number in first.items()}
-        if rows:
+        in_lake = self._hashes_in_lake(events)
+        hashes.update(in_lake)
+        new = [rows[number] for key, number in first.items() if key not in in_lake]
+        if new:
             with self._transaction() as connection:
-                if self._engine.dialect.name == "postgresql":
-                    # Otherwise a smaller seq could become visible after a larger one, and a reader miss it.
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
-                for seq, source, event_id in connection.execute(
-                    self._insert, [rows[i] for i in first.values()]
-                ):
+                self._keep_others_out(connection)
+                for seq, source, event_id in connection.execute(self._insert, new):
                     stored[first[source, event_id]] = seq
-                missed = [key for key, number in first.items() if number not in stored]
+                missed = [key for key, number in first.items() if number not in stored and key not in in_lake]
                 hashes.update(self._stored_hashes(connection, missed))
         duplicates: list[int] = []
         conflicts: list[int] = []
@@ -142,9 +159,10 @@ class EventLog:
             is_same = hashes[row["source"], row["event_id"]] == row["content_hash"]
             (duplicates if is_same else conflicts).append(number)
         order = sorted(stored)
-        numbered = events.select(list(EVENT_SCHEMA))[order].with_columns(
-            pl.Series("seq", [stored[number] for number in order], pl.Int64)
-        )
+        kept = events if events.columns == list(EVENT_SCHEMA) else events.select(list(EVENT_SCHEMA))
+        if len(order) < events.height:
+            kept = kept[order]
+        numbered = kept.hstack([pl.Series("seq", [stored[number] for number in order], pl.Int64)])
         return LogReceipt(numbered, duplicates, conflicts)
 
     def read_after(self, seq: int, limit: int) -> pl.DataFrame:
@@ -200,6 +218,81 @@ class EventLog:
             with self._transaction() as connection:
                 connection.execute(done.values(compacted=True))
 
+    def forget(self, source_ids: Sequence[tuple[str, str]], until: datetime | None = None) -> int:
+        """Delete events of some customers, leaving no bytes of them in SQLite's files.
+
+        PostgreSQL keeps deleted rows in its files until it vacuums, and in its own log for as long as that
+        is kept.
+
+        Parameters
+        ----------
+        source_ids
+            (source, customer_id) as they were posted.
+        until
+            Only what happened at or before this instant; None for everything.
+
+        Returns
+        -------
+        Number of events deleted.
+
+        Raises
+        ------
+        EventLogError
+            If the database refuses, or is in use so that a copy may be left in its files: forget again then.
+        """
+        gone = 0
+        with self._transaction() as connection:
+            for start in range(0, len(source_ids), LOOKUP_CHUNK):
+                is_theirs = sa.tuple_(EVENT_LOG.c.source, EVENT_LOG.c.customer_id).in_(
+                    source_ids[start : start + LOOKUP_CHUNK]
+                )
+                found = connection.execute(
+                    sa.select(EVENT_LOG.c.seq, EVENT_LOG.c.body).where(is_theirs)
+                ).all()
+                times = _as_frame(found).select("seq", "event_time")
+                if until is not None:
+                    times = times.filter(pl.col("event_time") <= until)
+                wanted = times["seq"].to_list()
+                for first in range(0, len(wanted), LOOKUP_CHUNK):
+                    some = EVENT_LOG.c.seq.in_(wanted[first : first + LOOKUP_CHUNK])
+                    gone += connection.execute(sa.delete(EVENT_LOG).where(some)).rowcount
+        if self._engine.dialect.name == "sqlite":
+            self._rewrite()
+        return gone
+
+    def _rewrite(self) -> None:
+        """Write SQLite's file anew: where rows are merely overwritten, copies stay that pages once made."""
+        with self._mended(), self._engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            alone.exec_driver_sql("VACUUM")
+            is_busy = alone.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+        if is_busy:
+            raise EventLogError(
+                "the events are deleted, but a copy may be left in the event log's write-ahead log",
+                "erase again when no other process reads it",
+            )
+
+    def _keep_others_out(self, connection: sa.Connection) -> None:
+        """Wait for other writers to end, in databases that do not by themselves.
+
+        Otherwise a smaller seq could become visible after a larger one, and a reader miss it.
+        """
+        if self._engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+
+    def _hashes_in_lake(self, events: pl.DataFrame) -> Mapping[tuple[str, str], str]:
+        """Return the content hash of the events that the lake holds and the log does not."""
+        asked = [] if self._imported is None else self._imported.may_hold(events)
+        if self._imported is None or not asked:
+            return {}
+        keys = events[asked].select("source", "event_id").unique(maintain_order=True)
+        with self._transaction() as connection:
+            # What came in live was compacted into the lake: the log answers for it faster.
+            in_log = self._stored_hashes(connection, keys.rows())
+        is_elsewhere = pl.Series([key not in in_log for key in keys.iter_rows()], dtype=pl.Boolean)
+        found = _as_rows(self._imported.find(keys.filter(is_elsewhere)))
+        return {(row["source"], row["event_id"]): row["content_hash"] for row in found}
+
     def _stored_hashes(
         self, connection: sa.Connection, keys: Sequence[tuple[str, str]]
     ) -> Mapping[tuple[str, str], str]:
@@ -216,9 +309,13 @@ class EventLog:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
+        with self._mended(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _mended(self) -> Iterator[None]:
         try:
-            with self._engine.begin() as connection:
-                yield connection
+            yield
         except sa.exc.SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise EventLogError(
@@ -245,18 +342,25 @@ def open_engine(database_url: SecretStr | str | None, home: Home) -> sa.Engine:
         url = sa.URL.create("sqlite", database=str(home.database))
     else:
         try:
-            url = sa.make_url(_revealed(database_url))
+            url = with_driver(sa.make_url(_revealed(database_url)))
         except sa.exc.ArgumentError:
             raise EventLogError(
                 "TAGTIDE_DATABASE_URL is no database URL", "expected DIALECT://USER:PASSWORD@HOST/NAME"
             ) from None
     is_sqlite = url.get_backend_name() == "sqlite"
     try:
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS} if is_sqlite else {})
+        engine = sa.create_engine(
+            url,
+            connect_args={"timeout": BUSY_SECONDS} if is_sqlite else {},
+            # A server may have been started anew since the last statement.
+            pool_pre_ping=not is_sqlite,
+            # What a statement was given holds customers' ids, which are nothing for a traceback.
+            hide_parameters=True,
+        )
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise EventLogError(
             f"TAGTIDE_DATABASE_URL needs a driver that is not installed: {str(error).splitlines()[0]}",
-            "pip install the driver, or unset the variable to use SQLite",
+            "pip install 'tagtide[postgres]' for postgresql://…, or unset the variable to use SQLite",
         ) from None
     if is_sqlite and url.database:
         sa.event.listen(engine, "connect", partial(_make_durable, Path(f"{url.database}.lock")))
@@ -267,17 +371,28 @@ def _revealed(database_url: SecretStr | str) -> str:
     return database_url if isinstance(database_url, str) else database_url.get_secret_value()
 
 
+def with_driver(url: sa.URL) -> sa.URL:
+    """Choose the driver that the project brings where a URL names only PostgreSQL.
+
+    >>> with_driver(sa.make_url("postgres://ann@localhost/tagtide")).drivername
+    'postgresql+psycopg'
+    """
+    return url.set(drivername="postgresql+psycopg") if url.drivername in POSTGRESQL else url
+
+
 def _make_durable(lock: Path, connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     # SQLite does not wait for another process that changes the journal mode too.
     with exclusive(lock):
         cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA secure_delete = ON")
     cursor.close()
 
 
 def _as_rows(events: pl.DataFrame) -> list[dict[str, Any]]:
-    plain = events.select(pl.col(name).cast(kind) for name, kind in BODY_SCHEMA.items())
+    columns = plain_columns(events, BODY_SCHEMA)
+    plain = (dict(zip(BODY_SCHEMA, values, strict=True)) for values in zip(*columns, strict=True))
     return [
         {
             "source": event["source"],
@@ -288,7 +403,7 @@ def _as_rows(events: pl.DataFrame) -> list[dict[str, Any]]:
             "ingested_at_us": event["ingested_at"],
             "compacted": False,
         }
-        for event in plain.iter_rows(named=True)
+        for event in plain
     ]
 
 

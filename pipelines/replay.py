@@ -10,14 +10,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
-import msgspec
 import numpy as np
 import polars as pl
 import typer
 
 from configs.home import Home
 from configs.settings import Settings
-from features.events import EVENT_SCHEMA
 from features.lake import Lake
 from features.mapping import load_mapping
 from features.sources import read_source
@@ -25,13 +23,14 @@ from pipelines.errors import CommandError, MachineError
 from pipelines.instants import instant_option
 from pipelines.invocation import Invocation, JsonFlag
 from pipelines.measurements import record_measurement
+from pipelines.posting import post_events
+from pipelines.source_ids import settled_ids
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress
 
 BATCH_MAX = 1000
-TRIES = 6
 FROM_LAKE = "lake"
 
 
@@ -51,6 +50,12 @@ class ReplayReport:
         The same, by event: the reply carries the fresh tags of its customers.
     tags_seen
         Live tags in those replies, of distinct (customer, tag).
+    erased
+        Events left out because their customers asked to be forgotten.
+    asked_to_wait_seconds
+        How long the service, having too much to do, asked to be asked later.
+    behind_seconds
+        How far the last post was behind a stated speed.
     """
 
     events: int
@@ -67,6 +72,9 @@ class ReplayReport:
     tags_seen: int
     first_refusal: str
     as_of: str
+    erased: int = 0
+    asked_to_wait_seconds: float = 0.0
+    behind_seconds: float = 0.0
 
 
 def recorded_events(
@@ -97,7 +105,8 @@ def recorded_events(
         events = Lake(home.lake).read(known_by=until)
     else:
         mapping = load_mapping(source, environ)
-        events = read_source(mapping, environ, now=now, threads=settings.threads).good
+        ids = settled_ids(home, settings, mapping)
+        events = read_source(mapping, environ, now=now, threads=settings.threads, ids=ids).good
     if since is not None:
         events = events.filter(pl.col("ingested_at") > since)
     if until is not None:
@@ -176,7 +185,8 @@ def replay(
     seconds: list[float] = []
     sizes: list[int] = []
     tags: set[tuple[str, str]] = set()
-    counts = {"accepted": 0, "duplicates": 0, "refused": 0}
+    counts = {"accepted": 0, "duplicates": 0, "erased": 0, "refused": 0}
+    waited = behind = 0.0
     first_refusal, as_of, before = "", "", None
     began, first_us = time.perf_counter(), None
     for rows in posts_of(events, batch, settings.max_batch_events):
@@ -186,13 +196,14 @@ def replay(
                 on_day(midnight)
         before = arrival
         first_us = arrival if first_us is None else first_us
-        _pace(began, (arrival - first_us).total_seconds(), speed)
+        behind = _pace(began, (arrival - first_us).total_seconds(), speed)
         sent = time.perf_counter()
-        reply = _posted(client, rows)
+        reply, asked_to_wait = post_events(client, rows)
         seconds.append(time.perf_counter() - sent)
         sizes.append(rows.height)
-        counts["accepted"] += reply.get("accepted", 0)
-        counts["duplicates"] += reply.get("duplicates", 0)
+        waited += asked_to_wait
+        for name in ("accepted", "duplicates", "erased"):
+            counts[name] += reply.get(name, 0)
         errors = reply.get("errors", reply.get("details", []))
         counts["refused"] += len(errors)
         if errors and not first_refusal:
@@ -218,10 +229,25 @@ def replay(
         tags_seen=len(tags),
         first_refusal=first_refusal,
         as_of=as_of,
+        asked_to_wait_seconds=waited,
+        behind_seconds=behind,
     )
 
 
-def _check_clock(client: httpx.Client) -> None:
+def service_now(client: httpx.Client) -> datetime:
+    """Return what a service with a replay clock calls now: the latest arrival it knows.
+
+    Raises
+    ------
+    CommandError
+        If the service refuses the token or does not run with a replay clock.
+    MachineError
+        If it cannot be reached.
+    """
+    return datetime.fromisoformat(_check_clock(client)["as_of"])
+
+
+def _check_clock(client: httpx.Client) -> dict[str, Any]:
     try:
         status = client.get("/v1/status")
     except httpx.TransportError as error:
@@ -237,42 +263,19 @@ def _check_clock(client: httpx.Client) -> None:
             f"the service at {client.base_url} does not run with a replay clock",
             "start it with `tagtide serve --clock replay`",
         )
+    told: dict[str, Any] = status.json()
+    return told
 
 
-def _posted(client: httpx.Client, rows: pl.DataFrame) -> dict[str, Any]:
-    """Post rows; what failed on the way is sent again, which the service stores once."""
-    plain = [
-        {name: value for name, value in row.items() if value is not None}
-        for row in rows.select(list(EVENT_SCHEMA)).iter_rows(named=True)
-    ]
-    body = msgspec.json.encode({"events": plain})
-    headers = {"content-type": "application/json"}
-    problem = ""
-    for attempt in range(TRIES):
-        wait = min(0.2 * 2**attempt, 5.0)
-        try:
-            reply = client.post("/v1/events?return=tags", content=body, headers=headers)
-        except httpx.TransportError as error:
-            problem = str(error) or type(error).__name__
-        else:
-            if reply.status_code in (202, 422):
-                answer: dict[str, Any] = reply.json()
-                return answer
-            problem = f"{reply.status_code} {reply.text[:200]}"
-            if reply.status_code not in (429, 503):
-                break
-            wait = float(reply.headers.get("retry-after", wait))
-        # The service asked for time, or is not there for the moment.
-        time.sleep(wait)
-    raise MachineError(f"the service at {client.base_url} took no events: {problem}", "see its output")
-
-
-def _pace(began: float, recorded_seconds: float, speed: float) -> None:
-    if speed > 0:
-        ahead = recorded_seconds / speed - (time.perf_counter() - began)
-        if ahead > 0:
-            # A replay at a stated speed waits for its events to happen.
-            time.sleep(ahead)
+def _pace(began: float, recorded_seconds: float, speed: float) -> float:
+    """Wait until it is time; return how many seconds late it is."""
+    if speed <= 0:
+        return 0.0
+    ahead = recorded_seconds / speed - (time.perf_counter() - began)
+    if ahead > 0:
+        # A replay at a stated speed waits for its events to happen.
+        time.sleep(ahead)
+    return max(-ahead, 0.0)
 
 
 def _midnights(before: datetime | None, arrival: datetime, settings: Settings) -> Iterator[datetime]:
@@ -309,6 +312,12 @@ def as_table(report: ReplayReport) -> RenderableType:
         ("now", report.as_of),
     ):
         table.add_row(name, value)
+    if report.asked_to_wait_seconds:
+        table.add_row("service asked to wait", f"{report.asked_to_wait_seconds:.1f} s")
+    if report.behind_seconds:
+        table.add_row("behind the stated speed", f"{report.behind_seconds:.1f} s")
+    if report.erased:
+        table.add_row("of erased customers", f"{report.erased:,}")
     if report.first_refusal:
         table.add_row("first refusal", report.first_refusal)
     return table
@@ -333,6 +342,10 @@ def command(
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, max=BATCH_MAX, help="Fill posts up to so many events.")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the service's clock stands: skip what was known before."),
+    ] = False,
     url: Annotated[
         str | None, typer.Option("--url", help="Address of the service; default: this machine's.")
     ] = None,
@@ -347,6 +360,7 @@ def command(
       tagtide replay completejourney --since 2017-10-31 --until 2017-11-07
       tagtide replay completejourney --since 2017-10-31 --speed 3600      an hour a second
       tagtide replay shop.yaml --batch 500 --json
+      tagtide replay retailrocket --batch 1000 --resume                   after an interruption
     """
     invocation = ctx.ensure_object(Invocation)
     settings = invocation.settings
@@ -359,7 +373,7 @@ def command(
         httpx.Client(base_url=address, headers=headers, timeout=120.0, trust_env=False) as client,
         invocation.progress() as progress,
     ):
-        _check_clock(client)
+        now = service_now(client)
         events = recorded_events(
             source,
             invocation.home(),
@@ -369,8 +383,11 @@ def command(
             since=None if since is None else instant_option(since, "--since", settings.zone),
             until=None if until is None else instant_option(until, "--until", settings.zone),
         )
+        if resume:
+            # What arrived at that very instant may not all have been sent.
+            events = events.filter(pl.col("ingested_at") >= now)
         if events.is_empty():
-            raise CommandError(f"{source} has no events in that span", "check --since and --until")
+            raise CommandError(f"{source} has no events in that span", "check --since, --until and --resume")
         report = replay(client, events, settings=settings, batch=batch, speed=speed, progress=progress)
     if url is None and report.as_of:
         record_measurement(

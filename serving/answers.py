@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 from msgspec import UNSET, UnsetType
 
 from features.life_cycle import TagRecord
@@ -16,6 +17,7 @@ from serving.errors import NotReady
 from serving.live_tags import LiveTags
 from serving.schemas import CustomerPrediction, CustomerTags, Tag
 from serving.scores import CustomerScores, ScorerHolder
+from serving.stream_parts import Resolver
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,13 @@ class Answers:
     Nothing here makes a claim. Safe to share between threads.
     """
 
-    def __init__(self, live_tags: LiveTags, scorers: ScorerHolder, clock: Clock) -> None:
+    def __init__(
+        self, live_tags: LiveTags, scorers: ScorerHolder, clock: Clock, identities: Resolver | None = None
+    ) -> None:
         self._live_tags = live_tags
         self._scorers = scorers
         self._clock = clock
+        self._identities = identities
 
     @property
     def versions(self) -> dict[str, str]:
@@ -59,33 +64,45 @@ class Answers:
         if scorer is None:
             raise NotReady("no model is in force; GET /v1/status says why")
         now_us = self._clock.now_us()
-        distinct = list(dict.fromkeys(customers))
+        known_as = self._known_as(customers)
+        distinct = list(dict.fromkeys(known_as.values()))
         live = self._live_tags.live(distinct, now_us)
         scores = scorer.score_many(distinct, now_us, with_tags=with_reasons, with_reasons=with_reasons)
         rows = {
-            customer: _prediction(
-                customer, scores[customer], live.get(customer, []), with_reasons=with_reasons
+            asked: _prediction(
+                asked, customer, scores[customer], live.get(customer, []), with_reasons=with_reasons
             )
-            for customer in distinct
+            for asked, customer in known_as.items()
         }
         return Answer(from_us(now_us), versions, [rows[customer] for customer in customers])
 
     def tags(self, customers: Sequence[str]) -> list[CustomerTags]:
         """Return the live tags of customers, in the order given."""
-        live = self._live_tags.live(customers, self._clock.now_us())
+        known_as = self._known_as(customers)
+        live = self._live_tags.live(list(dict.fromkeys(known_as.values())), self._clock.now_us())
         return [
-            CustomerTags(customer, [_tag(record, UNSET) for record in live.get(customer, [])])
-            for customer in customers
+            CustomerTags(asked, [_tag(record, UNSET) for record in live.get(known_as[asked], [])])
+            for asked in customers
         ]
+
+    def _known_as(self, customers: Sequence[str]) -> dict[str, str]:
+        """Return the customer that each distinct id speaks of."""
+        if self._identities is None:
+            return {customer: customer for customer in customers}
+        asked = pl.DataFrame(
+            {"customer_id": list(dict.fromkeys(customers))}, schema={"customer_id": pl.String}
+        )
+        return dict(zip(asked["customer_id"], self._identities.resolve(asked)["customer_id"], strict=True))
 
 
 def _prediction(
-    customer: str, scores: CustomerScores, live: Sequence[TagRecord], *, with_reasons: bool
+    asked: str, customer: str, scores: CustomerScores, live: Sequence[TagRecord], *, with_reasons: bool
 ) -> CustomerPrediction:
     reasons: Mapping[str, list[dict[str, Any]]] = {tag.tag_id: list(tag.reasons) for tag in scores.tags}
     tags = [_tag(one, reasons.get(one.evidence.tag_id, []) if with_reasons else UNSET) for one in live]
     return CustomerPrediction(
-        customer_id=customer,
+        customer_id=asked,
+        merged_into=UNSET if asked == customer else customer,
         status=scores.status,
         life_cycle_stage=scores.life_cycle_stage,
         propensity=dict(scores.propensity),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,11 +21,13 @@ from serving.envelope import Envelope, on_api_error, on_http_exception
 from serving.errors import ApiError
 from serving.live_tags import LiveTags
 from serving.measures import Measures
-from serving.readiness import Readiness
+from serving.readiness import Check, Readiness
 from serving.routes import OPERATIONS, Routes
 from serving.scores import ScorerHolder
 from serving.security import BearerAuth
-from serving.stream import DurableLog, RefusalKeeper, Writer
+from serving.stream import Writer
+from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
+from serving.tag_queue import TagQueue
 from serving.tagging import ClaimLedger, Tagging
 from serving.upkeep import Background, Upkeep, until_due
 
@@ -42,8 +45,11 @@ def create_app(
     *,
     refresh: Callable[[int], None],
     quarantine: RefusalKeeper | None = None,
+    identities: Resolver | None = None,
+    guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     watch: Callable[[], object] | None = None,
     watch_seconds: float = 1.0,
+    needs_models: bool = True,
     close: Callable[[], None] | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
@@ -58,8 +64,14 @@ def create_app(
         Recomputes and writes the profiles as of a day boundary, microseconds since the epoch.
     quarantine
         Where refused rows are kept.
+    identities
+        Which customers are one, and which asked to be forgotten.
+    guard
+        Makes what is held while memories or tags change; who joins, parts or erases customers waits for it.
     watch
         Called every ``watch_seconds``; follows the published models.
+    needs_models
+        Whether the service is not ready before there are models: without any it takes and remembers events.
     close
         Called last of all: gives back what was opened for the service.
 
@@ -78,25 +90,38 @@ def create_app(
     tagging = Tagging(
         live_tags, ledger, scorers, renew_after_us=settings.renew_after_hours * 3600 * 1_000_000
     )
-    writer = Writer(log, store, tagging, clock, measures, quarantine=quarantine)
-    upkeep = Upkeep(settings, store, live_tags, tagging, measures, refresh, writer.lock)
+    tags = TagQueue(tagging, store, clock, measures, guard=guard)
+    writer = Writer(
+        log,
+        store,
+        tags,
+        clock,
+        measures,
+        quarantine=quarantine,
+        identities=identities,
+        future_skew=timedelta(minutes=settings.future_skew_minutes),
+        guard=guard,
+    )
+    upkeep = Upkeep(settings, store, live_tags, tagging, measures, refresh, tags.turns)
     if clock.kind == "replay":
         writer.before_rows = upkeep.run
+    models: dict[str, Check] = {"models": lambda: "" if scorers.scorer is not None else scorers.problem}
     readiness = Readiness(
         required={
             "store": lambda: _reached(store),
             "stream": lambda: writer.problem,
-            "models": lambda: "" if scorers.scorer is not None else scorers.problem,
+            **(models if needs_models else {}),
         },
         informative={
+            **({} if needs_models else models),
             "published_models": lambda: scorers.problem,
             "profiles": lambda: upkeep.refresh_problem,
-            "tagging": lambda: writer.tagging_problem,
+            "tagging": lambda: tags.problem,
             "sweep": lambda: upkeep.sweep_problem,
         },
     )
-    answers = Answers(live_tags, scorers, clock)
-    routes = Routes(settings, store, live_tags, clock, writer, upkeep, readiness, measures, answers)
+    answers = Answers(live_tags, scorers, clock, identities)
+    routes = Routes(settings, store, live_tags, clock, writer, tags, upkeep, readiness, measures, answers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

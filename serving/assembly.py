@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import polars as pl
@@ -11,9 +12,12 @@ from starlette.applications import Starlette
 from configs.home import Home
 from configs.settings import Settings
 from features.event_log import EventLog, open_engine
+from features.file_lock import SharedLock
 from features.lake import Lake
 from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
+from features.resolver import open_resolver
+from features.stored_ids import StoredIds
 from features.windows import to_us
 from monitoring.ledger import Ledger
 from serving.api import create_app
@@ -25,8 +29,13 @@ from serving.stream import STREAM_MARK
 from serving.upkeep import BOUNDARY_MARK
 
 
-def assemble(home: Home, settings: Settings) -> Starlette:
+def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> Starlette:
     """Open what a home holds and make the application of it.
+
+    Parameters
+    ----------
+    needs_models
+        Whether it is not ready before models are published.
 
     Raises
     ------
@@ -35,7 +44,13 @@ def assemble(home: Home, settings: Settings) -> Starlette:
     """
     store = open_packed_store(home, settings)
     engine = open_engine(settings.database_url, home)
-    log, lake, ledger = EventLog(engine), Lake(home.lake), Ledger(engine)
+    resolver = open_resolver(home, engine, settings.erasure_key)
+    lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
+    jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
+    stored_ids = StoredIds(lake)
+    # Now, in a second or two a million events, and not while the first post waits.
+    stored_ids.refresh()
+    log = EventLog(engine, stored_ids)
 
     def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
         from serving.scorer import load_scorer
@@ -43,8 +58,10 @@ def assemble(home: Home, settings: Settings) -> Starlette:
         return load_scorer(home, settings, store, named)
 
     def refresh(boundary_us: int) -> None:
-        refresh_profiles(settings, store, log, lake, boundary_us)
-        close_claims(settings, lake, ledger, boundary_us)
+        # A replay refreshes from within the stream, which nobody who joins or erases customers runs beside.
+        with jobs.together() if settings.clock == "wall" else nullcontext():
+            refresh_profiles(settings, store, log, lake, boundary_us)
+            close_claims(settings, lake, ledger, boundary_us)
 
     def close() -> None:
         store.close()
@@ -59,8 +76,11 @@ def assemble(home: Home, settings: Settings) -> Starlette:
         watch,
         WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake)),
         refresh=refresh,
-        quarantine=Quarantine(home.quarantine),
+        quarantine=Quarantine(home.quarantine, resolver.barred),
+        identities=resolver,
+        guard=online.together,
         watch=watch.check,
+        needs_models=needs_models,
         close=close,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from configs.errors import TagtideError
 from serving.scores import Scorer
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ class BundleWatch:
             versions = {task: str(entry["model_version"]) for task, entry in sorted(named.items())}
         # Whatever a damaged bundle makes a library raise, the old models serve on.
         except Exception as error:  # noqa: BLE001
-            self._problem = f"the published models were refused: {type(error).__name__}: {error}"
+            step = f"; {error.next_step}" if isinstance(error, TagtideError) and error.next_step else ""
+            self._problem = f"the published models were refused: {type(error).__name__}: {error}{step}"
             logger.error("%s", self._problem)
             return False
         self._in_force = _InForce(scorer, versions)

@@ -11,6 +11,9 @@ from features.packed_store import PackedRow, PackedStore
 
 CUSTOMER_TAGS = "customer_tags"
 
+SETTLED_MARK = "tags_settled_us"
+"""Progress mark: whatever the ledger holds of the time before it is in the store too."""
+
 KEPT_US = LIFE_MAX_US + 24 * 3600 * 1_000_000
 """A row written longer ago holds nothing that is live or bars a claim, microseconds."""
 
@@ -63,6 +66,14 @@ class LiveTags:
         ]
         if rows or mark is not None:
             self._store.put_many(CUSTOMER_TAGS, rows, mark)
+
+    def settle(self, now_us: int) -> None:
+        """Note that everything claimed before ``now_us`` is stored."""
+        self._store.put_mark(SETTLED_MARK, now_us)
+
+    def settled_us(self) -> int | None:
+        """Return the instant noted last, or None."""
+        return self._store.mark(SETTLED_MARK)
 
     def carriers(self, since_us: int) -> Iterator[str]:
         """Iterate over the customers who may have carried a tag at ``since_us`` or later."""

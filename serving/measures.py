@@ -17,11 +17,15 @@ class Measures:
     seconds
         Time to the end of the reply, by route template.
     events
-        Posted events by what became of them: accepted, duplicate, refused.
+        Posted events by what became of them: accepted, duplicate, refused, erased.
     failures
         Things that went wrong inside, by part.
     waiting_rows
         Events that wait to be written.
+    remembered_seconds
+        Time from a post to its events being durable and in the memories.
+    waiting_customers, tagging_lag
+        Customers whose tags are to be evaluated, and how long the first has waited, seconds.
     """
 
     def __init__(self) -> None:
@@ -40,6 +44,20 @@ class Measures:
         self.failures = Counter("tagtide_failures", "Failures inside", ["part"], registry=self.registry)
         self.waiting_rows = Gauge(
             "tagtide_waiting_events", "Events that wait to be written", registry=self.registry
+        )
+        self.remembered_seconds = Histogram(
+            "tagtide_post_to_memory_seconds",
+            "Time from a post to its events being durable and in the memories",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.waiting_customers = Gauge(
+            "tagtide_waiting_customers", "Customers whose tags are to be evaluated", registry=self.registry
+        )
+        self.tagging_lag = Gauge(
+            "tagtide_tagging_lag_seconds",
+            "How long the first customer has waited for its tags",
+            registry=self.registry,
         )
 
     def text(self) -> bytes:

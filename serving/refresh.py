@@ -1,42 +1,55 @@
-"""The daily refresh: what came in live goes to the lake, profiles are made anew, closed claims judged."""
+"""The daily refresh: posted events go to the lake, profiles to the new day, and closed claims are judged."""
 
 from __future__ import annotations
+
+import logging
 
 import polars as pl
 
 from configs.settings import Settings
 from features.event_log import EventLog
-from features.history import History
 from features.lake import Lake
-from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, PackedStore
-from features.publishing import key_rows, profile_rows
+from features.packed_memory import SHORT_MEMORY_US
+from features.packed_store import CUSTOMER_MEMORY, PackedStore
+from features.profile_refresh import Refreshed, refresh_from_lake
 from features.tags import load_catalogue
 from features.windows import from_us
 from monitoring.closing import close_windows, closed_by
 from monitoring.ledger import Ledger
 
+logger = logging.getLogger(__name__)
+
 
 def refresh_profiles(
     settings: Settings, store: PackedStore, log: EventLog, lake: Lake, boundary_us: int
-) -> int:
-    """Make every profile as of a day boundary and publish it.
+) -> Refreshed:
+    """Bring every profile to a day boundary: whoever can have changed is computed, the others are carried on.
+
+    Short memories in which nothing is left are cleared away with it.
 
     Parameters
     ----------
     boundary_us
         Day boundary, µs since the epoch.
 
-    Returns
-    -------
-    Number of customers with a profile.
+    Raises
+    ------
+    FeatureStoreError
+        If fewer profiles are stored afterwards than there should be.
     """
     log.compact(lake)
-    events = lake.read(known_by=from_us(boundary_us))
-    if events.is_empty():
-        return 0
-    history = History(events, settings.zone, settings.publication_lag)
-    store.put_many(KEY_PROFILE, key_rows(history, boundary_us))
-    return store.put_many(CUSTOMER_PROFILE, profile_rows(history, boundary_us))
+    done = refresh_from_lake(store, lake, boundary_us, settings.zone, settings.publication_lag)
+    store.prune(CUSTOMER_MEMORY, boundary_us - SHORT_MEMORY_US)
+    logger.info(
+        "%s refresh%s: %d of %d customers and %d of %d categories and brands computed",
+        done.how,
+        f" because {done.why_full}" if done.why_full else "",
+        done.computed,
+        done.customers,
+        done.keys_computed,
+        done.keys,
+    )
+    return done
 
 
 def close_claims(settings: Settings, lake: Lake, ledger: Ledger, now_us: int) -> int:

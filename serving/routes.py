@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
@@ -21,7 +20,7 @@ from serving.answers import Answers
 from serving.clock import Clock
 from serving.envelope import encode
 from serving.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from serving.intake import Intake, read_events, read_ids
+from serving.intake import Posted, read_ids, read_posted
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Operation, docs_page, openapi_document
@@ -38,11 +37,12 @@ from serving.schemas import (
     StatusReply,
 )
 from serving.stream import Writer
+from serving.tag_queue import TagQueue
 from serving.upkeep import Upkeep
 
 Outcome = TypeVar("Outcome")
 
-SMALL_BODY_BYTES = 16_384
+SMALL_BODY_BYTES = 100_000
 """A body up to this size is parsed where it is, in under a millisecond."""
 
 OPERATIONS = (
@@ -51,9 +51,9 @@ OPERATIONS = (
         "/v1/events",
         "post_events",
         "Post events",
-        "Stores 1 to 1000 events. They are durable, and the next answer knows them, before the reply. Good "
-        "rows go on where others are refused; `errors` names those by index. Sending the same event "
-        "again changes nothing.",
+        "Stores 1 to 1000 events. Before the reply they are durable, and the next answer's propensities know "
+        "them; tags follow, unless the reply is asked to wait for them. Good rows go on where others are "
+        "refused; `errors` names those by index. Sending the same event again changes nothing.",
         EventsRequest,
         EventsReply,
         202,
@@ -63,7 +63,8 @@ OPERATIONS = (
                 "name": "return",
                 "in": "query",
                 "required": False,
-                "description": "`tags`: also return the live tags of the customers posted",
+                "description": "`tags`: wait until the tags of the customers posted know these events, and "
+                "return those that are live",
                 "schema": {"type": "string", "enum": ["tags"]},
             },
         ),
@@ -132,6 +133,7 @@ class Routes:
         live_tags: LiveTags,
         clock: Clock,
         writer: Writer,
+        tags: TagQueue,
         upkeep: Upkeep,
         readiness: Readiness,
         measures: Measures,
@@ -142,11 +144,11 @@ class Routes:
         self._live_tags = live_tags
         self._clock = clock
         self._writer = writer
+        self._tags = tags
         self._upkeep = upkeep
         self._readiness = readiness
         self._measures = measures
         self._answers = answers
-        self._future_skew = timedelta(minutes=settings.future_skew_minutes)
         self.readers: ThreadPoolExecutor | None = None
         document = openapi_document(OPERATIONS, _version())
         self._document = encode(document)
@@ -158,11 +160,11 @@ class Routes:
         if wanted not in (None, "tags"):
             raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
         body = await _json_body(request, self._settings.max_body_bytes)
-        intake = await self._parsed(body)
-        done = self._writer.submit(intake)
+        posted = await self._parsed(body)
+        done = self._writer.submit(posted, with_tags=wanted is not None)
         # Shielded: a sender that hangs up must not cancel what other senders' events wait with.
         written = await asyncio.shield(asyncio.wrap_future(done))
-        if not written.accepted and not written.duplicates:
+        if not (written.accepted or written.duplicates or written.erased):
             raise InvalidRequest("no event could be taken", written.errors)
         customers: list[CustomerTags] | msgspec.UnsetType = msgspec.UNSET
         if wanted is not None:
@@ -170,6 +172,7 @@ class Routes:
         reply = EventsReply(
             accepted=written.accepted,
             duplicates=written.duplicates,
+            erased=written.erased,
             errors=written.errors,
             as_of=self._answers.now(),
             model_version=self._answers.versions,
@@ -238,18 +241,18 @@ class Routes:
                 "key_profiles": self._store.count(KEY_PROFILE),
                 "customers_tagged": self._live_tags.count(),
                 "waiting_events": self._writer.waiting_rows,
+                "waiting_customers": self._tags.waiting_customers,
             },
             request_id=request_id,
         )
 
-    async def _parsed(self, body: bytes) -> Intake:
-        def parse() -> Intake:
-            return read_events(
+    async def _parsed(self, body: bytes) -> Posted:
+        def parse() -> Posted:
+            return read_posted(
                 body,
                 arrival_us=self._clock.now_us(),
                 clock=self._clock.kind,
                 most=self._settings.max_batch_events,
-                future_skew=self._future_skew,
             )
 
         return parse() if len(body) <= SMALL_BODY_BYTES else await self._read(parse)

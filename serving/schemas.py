@@ -113,6 +113,9 @@ class CustomerPrediction(Struct, frozen=True):
     propensity: Annotated[dict[str, float], Meta(description="probability of a purchase, by horizon")]
     clv: Annotated[dict[str, Any] | None, Meta(description="null where no such model is published")]
     tags: list[Tag]
+    merged_into: Annotated[
+        str | UnsetType, Meta(description="the customer this id belongs to, where that is another id")
+    ] = UNSET
 
 
 class EventsReply(Struct, frozen=True, omit_defaults=True):
@@ -120,6 +123,7 @@ class EventsReply(Struct, frozen=True, omit_defaults=True):
 
     accepted: Annotated[int, Meta(description="stored now")]
     duplicates: Annotated[int, Meta(description="stored already, with the same content")]
+    erased: Annotated[int, Meta(description="left out: their customers asked to be forgotten")]
     errors: list[Detail]
     as_of: datetime
     model_version: dict[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,22 +21,31 @@ from features.packed_store import (
     CUSTOMER_PROFILE,
     KEY_PROFILE,
     LIFE_US,
+    PackedRow,
     PackedStore,
     profile_key,
 )
 from features.profile import ORDER_COUNT
-from features.tags import load_catalogue
+from features.tags import TagFamily, load_catalogue
 from features.windows import LIFETIME, profile_boundary
 from serving.scores import CustomerScores, ScoredTag
 from serving.upkeep import BOUNDARY_MARK
 from training import propensity
 from training.artifact import Bundle, load_bundle
 from training.clv_bundle import load_model
-from training.clv_inputs import FEATURES as CLV_FEATURES
-from training.stages import life_cycle_stages
+from training.clv_inputs import ClvInputs
+from training.model_inputs import features_read, require_features
+from training.stages import STAGE_FEATURES, life_cycle_stages
 from training.tag_model import TAGS_TASK, TagModel, TagScores
 
 Columns = Mapping[str, npt.NDArray[Any]]
+
+NO_CONTRACT: Mapping[str, Any] = {
+    "threshold": None,
+    "precision_shrunk": None,
+    "lift": None,
+    "certified": False,
+}
 
 REASONS = 3
 """How many reasons a tag is given with, strongest first."""
@@ -55,6 +64,16 @@ class BundleScorer:
         Per task a bundle, such as `training.publication.published` names them.
     versions
         Per task its model version.
+
+    Attributes
+    ----------
+    customer_features
+        What is computed of a customer: what models, candidate rules and the life-cycle rule look at.
+
+    Raises
+    ------
+    BundleError
+        If a bundle reads a feature that does not exist any more, or is of another type than it was fitted on.
     """
 
     def __init__(
@@ -64,6 +83,8 @@ class BundleScorer:
         bundles: Mapping[str, Bundle],
         versions: Mapping[str, str],
     ) -> None:
+        for bundle in bundles.values():
+            require_features(bundle)
         families = load_catalogue()
         self._store = store
         self._settings = settings
@@ -77,6 +98,9 @@ class BundleScorer:
         self._propensity = None if found is None else propensity.PropensityModel(found)
         value = bundles.get("clv")
         self._clv = None if value is None else load_model(value, threads=1)
+        self.customer_features, self._pair_features = _features_read(
+            bundles.values(), [model.family for model in self._tags]
+        )
         self._keys: tuple[int, dict[str, KeyProfiles]] | None = None
         self._lock = threading.Lock()
 
@@ -92,13 +116,13 @@ class BundleScorer:
         live = LiveCustomers(
             customers,
             [memories[name].value if name in memories else None for name in customers],
-            [profiles[name].value if name in profiles else None for name in customers],
+            [profiles.get(name) for name in customers],
             now_us,
             boundary,
             self._key_profiles(boundary, now_us),
             self._settings.zone,
         )
-        columns = customer.CATALOGUE.compute(live.rows)
+        columns = customer.CATALOGUE.compute(live.rows, self.customer_features)
         usable = live.is_known & ~live.is_stale
         tags = self._scored_tags(live, columns, with_reasons) if with_tags else {}
         purchase = {} if self._propensity is None else self._propensity.score(columns)
@@ -134,7 +158,7 @@ class BundleScorer:
     def _key_profiles(self, boundary: int, now_us: int) -> dict[str, KeyProfiles]:
         with self._lock:
             if self._keys is None or self._keys[0] != boundary:
-                packed: dict[str, dict[str, bytes]] = {column: {} for column in KEY_COLUMNS}
+                packed: dict[str, dict[str, PackedRow]] = {column: {} for column in KEY_COLUMNS}
                 prefixes = {profile_key(column, ""): column for column in KEY_COLUMNS}
                 names = list(self._store.keys(KEY_PROFILE))
                 for key, row in self._store.get_many(
@@ -142,15 +166,15 @@ class BundleScorer:
                 ).items():
                     for prefix, column in prefixes.items():
                         if key.startswith(prefix):
-                            packed[column][key.removeprefix(prefix)] = row.value
+                            packed[column][key.removeprefix(prefix)] = row
                 self._keys = boundary, {column: KeyProfiles.unpack(rows) for column, rows in packed.items()}
             return self._keys[1]
 
     def _values(self, columns: Columns, buyers: npt.NDArray[np.int64]) -> dict[int, dict[str, Any]]:
         if self._clv is None or len(buyers) == 0:
             return {}
-        matrix = np.column_stack([columns[name][buyers].astype(np.float64) for name in CLV_FEATURES])
-        found = self._clv.predict(matrix)
+        inputs = {name: columns[name][buyers] for name in self._clv.inputs}
+        found = self._clv.predict(ClvInputs.of(inputs, self._clv.inputs))
         return {
             int(row): {
                 "horizon_days": self._clv.horizon_days,
@@ -180,20 +204,33 @@ class BundleScorer:
                 at = (family.key, repr(family.candidate.rule))
                 if at not in candidates:
                     rows, keys = live.pair_rows(family.key, family.candidate.rule)
-                    candidates[at] = _Candidates(affinity.CATALOGUE.compute(rows), rows.customer_row, keys)
+                    values = affinity.CATALOGUE.compute(rows, self._pair_features)
+                    candidates[at] = _Candidates(values, rows.customer_row, keys)
                 here = candidates[at]
             if len(here.customer_row) == 0:
                 continue
             scores = model.score(here.pairs, columns, here.customer_row, here.keys)
             above = model.given(scores)
             reasons = _reasons(model, here, columns, above) if with_reasons else {}
-            for place, row in enumerate(here.customer_row.tolist()):
-                found.setdefault(row, []).append(
-                    _scored(
-                        model, here.keys[place], scores, place, bool(above[place]), reasons.get(place, ())
-                    )
-                )
+            for row, tag in zip(
+                here.customer_row.tolist(), _scored(model, here.keys, scores, above, reasons), strict=True
+            ):
+                found.setdefault(row, []).append(tag)
         return found
+
+
+def _features_read(
+    bundles: Iterable[Bundle], families: Sequence[TagFamily]
+) -> tuple[Sequence[str], Sequence[str]]:
+    read = {name for bundle in bundles for name in features_read(bundle)} | set(STAGE_FEATURES)
+    read |= {
+        f"seconds_since_last_{event_type}"
+        for family in families
+        if family.key is None
+        for event_type in family.candidate.any_of
+    }
+    of_customers = [one.name for one in customer.catalogue() if one.name in read]
+    return of_customers, [one.name for one in affinity.catalogue() if one.name in read]
 
 
 @dataclass(frozen=True)
@@ -209,25 +246,37 @@ def _active(columns: Columns, event_types: Sequence[str], within_hours: int) -> 
 
 
 def _scored(
-    model: TagModel, key: str, scores: TagScores, place: int, above: bool, reasons: Sequence[dict[str, Any]]
-) -> ScoredTag:
+    model: TagModel,
+    keys: Sequence[str],
+    scores: TagScores,
+    above: npt.NDArray[np.bool_],
+    reasons: Mapping[int, Sequence[dict[str, Any]]],
+) -> Iterator[ScoredTag]:
     family = model.family
-    row = int(scores.certificate[place])
-    proved = model.contract[row] if row >= 0 else None
-    name = None if family.key is None else key
-    return ScoredTag(
-        tag_id=family.tag_id(name),
-        family=family.family,
-        key=name,
-        probability=float(scores.probability[place]),
-        probability_if_observed=float(scores.probability_if_observed[place]),
-        threshold=None if proved is None else proved["threshold"],
-        certified_precision=None if proved is None else proved["precision_shrunk"],
-        certified_lift=None if proved is None else proved["lift"],
-        certified=proved is not None and bool(proved["certified"]),
-        above=above,
-        reasons=reasons,
+    entries = zip(
+        keys,
+        scores.probability.tolist(),
+        scores.probability_if_observed.tolist(),
+        scores.certificate.tolist(),
+        above.tolist(),
+        strict=True,
     )
+    for place, (key, probability, if_observed, row, is_above) in enumerate(entries):
+        proved = model.contract[row] if row >= 0 else NO_CONTRACT
+        name = None if family.key is None else key
+        yield ScoredTag(
+            tag_id=family.tag_id(name),
+            family=family.family,
+            key=name,
+            probability=probability,
+            probability_if_observed=if_observed,
+            threshold=proved["threshold"],
+            certified_precision=proved["precision_shrunk"],
+            certified_lift=proved["lift"],
+            certified=proved["certified"],
+            above=is_above,
+            reasons=reasons.get(place, ()),
+        )
 
 
 def _reasons(
@@ -267,7 +316,9 @@ def _shown(
 
 
 def _row_hashes(columns: Columns, rows: int) -> list[str]:
-    matrix = np.column_stack([values.astype(np.float64) for values in columns.values()])
+    matrix = np.empty((rows, len(columns)))
+    for number, values in enumerate(columns.values()):
+        matrix[:, number] = values
     return [hashlib.blake2b(matrix[row].tobytes(), digest_size=8).hexdigest() for row in range(rows)]
 
 
@@ -284,7 +335,7 @@ def load_scorer(
     Raises
     ------
     BundleError
-        If one is damaged or incompatible.
+        If one is damaged, of another format, or reads a feature that there is not.
     """
     return BundleScorer(
         store,

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from serving.schemas import RowStatus
 
 
-@dataclass(frozen=True)
-class ScoredTag:
+class ScoredTag(msgspec.Struct, frozen=True):
     """One candidate tag of one customer, scored.
 
     Attributes

@@ -6,9 +6,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import polars as pl
+
 from features.life_cycle import Evidence, Step, advance
 from monitoring.claims import Claim, ClaimKind, Origin, Transition
-from serving.live_tags import LiveTags
+from serving.claim_recovery import adopt
+from serving.live_tags import KEPT_US, LiveTags
 from serving.scores import CustomerScores, ScoredTag, ScorerHolder
 
 CONTROL_SHARE = 0.002
@@ -21,12 +24,18 @@ class ClaimLedger(Protocol):
     def record(self, claims: Sequence[Claim], transitions: Sequence[Transition] = ()) -> None:
         """Store claims and transitions in one transaction; what is stored already stays as it is."""
 
+    def read(self, *, since_us: int | None = None) -> pl.DataFrame:
+        """Return claims assigned after an instant."""
+
+    def read_transitions(self, *, since_us: int | None = None) -> pl.DataFrame:
+        """Return transitions after an instant."""
+
 
 class Tagging:
     """Runs the life cycle of tags for some customers at one instant.
 
-    The ledger is written before the store: claims have ids made of customer, tag and instant, so that
-    repeating an evaluation after a crash writes nothing twice. Only one thread may call it at a time.
+    The ledger is written before the store, and `recover` makes good a crash between the two, so that no claim
+    is made twice. Only one thread may call it at a time.
 
     Parameters
     ----------
@@ -79,6 +88,21 @@ class Tagging:
         """Write down the expiries of customers who are not scored any more."""
         self._move(customers, {}, self._not_before(now_us), "sweep", None)
 
+    def recover(self, now_us: int) -> int:
+        """Bring the store up to what the ledger holds, before the first evaluation.
+
+        Returns
+        -------
+        Number of customers whose tags were mended.
+        """
+        settled = self._live_tags.settled_us()
+        oldest = now_us - KEPT_US
+        # Customers evaluated together share an instant, and a crash may have come between two lots of them.
+        since_us = oldest if settled is None else max(settled - 1, oldest)
+        claims = self._ledger.read(since_us=since_us)
+        steps = self._ledger.read_transitions(since_us=since_us)
+        return adopt(self._live_tags, claims, steps, now_us)
+
     def _not_before(self, now_us: int) -> int:
         self._latest_us = max(self._latest_us, now_us)
         return self._latest_us
@@ -110,6 +134,8 @@ class Tagging:
         if claims or transitions:
             self._ledger.record(claims, transitions)
         self._live_tags.write(changed, now_us, mark)
+        if claims or transitions:
+            self._live_tags.settle(now_us)
         return sum(not claim.is_control for claim in claims)
 
 

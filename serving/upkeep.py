@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from features.memory import PROFILE_LIFE_US
 from features.packed_store import CUSTOMER_MEMORY, PackedStore
 from features.windows import from_us, profile_boundary
 from serving.clock import Clock
-from serving.live_tags import LiveTags
+from serving.live_tags import CUSTOMER_TAGS, KEPT_US, LiveTags
 from serving.measures import Measures
 from serving.tagging import Tagging
 
@@ -51,7 +52,7 @@ class Upkeep:
     refresh
         Recomputes and writes the profiles as of a boundary, microseconds since the epoch.
     lock
-        Held while tags change, a chunk at a time; see `serving.stream.Writer.lock`.
+        Held while tags change, a chunk at a time; see `serving.tag_queue.TagQueue.turns`.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Upkeep:
         tagging: Tagging,
         measures: Measures,
         refresh: Callable[[int], None],
-        lock: threading.RLock,
+        lock: AbstractContextManager[object],
     ) -> None:
         self._zone = settings.zone
         self._lag = settings.publication_lag
@@ -159,6 +160,8 @@ class Upkeep:
         try:
             self._store.put_mark(SWEEP_MARK, instant_us)
             count = self.sweep(instant_us, last_us)
+            # Rows that no sweep asks for any more; every expiry in them is written down.
+            self._store.prune(CUSTOMER_TAGS, instant_us - KEPT_US)
         # The next sweep comes within the hour, and status says why this one failed.
         except Exception as error:
             self._measures.failures.labels("sweep").inc()

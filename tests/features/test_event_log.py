@@ -4,12 +4,15 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import sqlalchemy as sa
+import sqlalchemy.dialects.mysql
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -19,14 +22,24 @@ from features.errors import EventLogError
 from features.event_log import EVENT_LOG, EventLog, open_engine
 from features.events import EVENT_SCHEMA
 from features.lake import Lake
+from features.stored_ids import StoredIds
 from tests.features.made_events import MONDAY, event, events, frame
+from tests.features.postgres_database import empty_postgres_schema
 
 
-@pytest.fixture
-def engine(home: Home) -> Iterator[sa.Engine]:
-    opened = open_engine(None, home)
-    yield opened
-    opened.dispose()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(home: Home, request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
+    with database(request.param) as url:
+        opened = open_engine(url, home)
+        yield opened
+        opened.dispose()
+
+
+def database(kind: str) -> AbstractContextManager[str | None]:
+    return empty_postgres_schema() if kind == "postgresql" else nullcontext(None)
+
+
+sqlite_only = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -181,6 +194,39 @@ def test_what_was_appended_survives_the_death_of_its_process(home: Home) -> None
     engine.dispose()
 
 
+def _append_slowly(url: str, root: Path, source: str, ready: Any) -> None:
+    log = EventLog(open_engine(url, open_home(root, create=False)))
+    ready.wait()
+    for start in range(0, 60, 3):
+        log.append(events(60)[start : start + 3].with_columns(source=pl.lit(source)))
+
+
+def test_in_postgresql_a_reader_meets_every_row_though_several_processes_append(home: Home) -> None:
+    context = multiprocessing.get_context("spawn")
+    with empty_postgres_schema() as url:
+        engine = open_engine(url, home)
+        log = EventLog(engine)
+        ready = context.Barrier(2)
+        processes = [
+            context.Process(target=_append_slowly, args=(url, home.root, source, ready)) for source in "ab"
+        ]
+        for process in processes:
+            process.start()
+        found: list[tuple[str, str]] = []
+        seq = 0
+        while len(found) < 120 and any(process.is_alive() for process in processes):
+            rows = log.read_after(seq, 1000)
+            seq = max([seq, *rows["seq"].to_list()])
+            found += rows.select("source", "event_id").rows()
+        for process in processes:
+            process.join(60)
+        found += log.read_after(seq, 1000).select("source", "event_id").rows()
+        engine.dispose()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(found) == len(set(found)) == 120
+
+
+@sqlite_only
 def test_sqlite_writes_ahead_and_syncs_every_commit(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -214,9 +260,74 @@ def test_a_database_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in caught.value.message
 
 
-def test_in_postgresql_too_the_table_numbers_its_rows_by_itself() -> None:
-    from sqlalchemy.dialects import postgresql
-    from sqlalchemy.schema import CreateTable
+def test_another_kind_of_database_is_refused(home: Home) -> None:
+    class Elsewhere:
+        dialect = sa.dialects.mysql.dialect()
 
-    dialect = postgresql.dialect()
-    assert "BIGSERIAL" in str(CreateTable(EVENT_LOG).compile(dialect=dialect))
+    with pytest.raises(EventLogError, match="database is 'mysql'; expected one of sqlite, postgresql"):
+        EventLog(Elsewhere())  # type: ignore[arg-type]  # all that is asked of it here is its dialect
+
+
+def test_an_event_the_lake_holds_is_a_duplicate_or_a_conflict_and_is_not_stored_again(
+    engine: sa.Engine, home: Home
+) -> None:
+    lake = Lake(home.lake)
+    lake.append(events(4))
+    log = EventLog(engine, StoredIds(lake))
+    later = MONDAY + timedelta(days=40)
+    given = frame(
+        [event(1, ingested_at=later), event(2, quantity=7), event(2, source="other"), event(9), event(1)]
+    )
+    receipt = log.append(given)
+    assert receipt.stored.select("source", "event_id").rows() == [("other", "e2"), ("shop", "e9")]
+    assert (receipt.duplicates, receipt.conflicts) == ([0, 4], [1])
+    again = log.append(given)
+    assert (again.stored.height, again.duplicates, again.conflicts) == (0, [0, 2, 3, 4], [1])
+    assert log.read_after(0, 100).height == 2
+
+
+def test_an_event_in_the_log_is_judged_by_the_log_after_its_compaction_too(
+    engine: sa.Engine, home: Home
+) -> None:
+    lake = Lake(home.lake)
+    log = EventLog(engine, StoredIds(lake))
+    log.append(events(5))
+    for _ in range(2):
+        receipt = log.append(frame([event(3), event(4, quantity=9)]))
+        assert (receipt.duplicates, receipt.conflicts) == ([0], [1])
+        log.compact(lake)
+    assert lake.row_count() == 5
+
+
+def test_what_is_forgotten_is_gone_and_its_numbers_are_not_given_again(log: EventLog) -> None:
+    log.append(frame([event(n, customer_id=name, source=source) for n, (name, source) in enumerate(OWNERS)]))
+    assert log.forget([("shop", "ann"), ("till", "bob")]) == 3
+    assert log.read_after(0, 100).select("source", "customer_id").rows() == [("shop", "bob"), ("till", "ann")]
+    assert log.forget([("shop", "ann")]) == 0
+    assert log.append(frame([event(9)])).stored["seq"].to_list()[0] > len(OWNERS)
+
+
+OWNERS = [("ann", "shop"), ("bob", "shop"), ("ann", "till"), ("bob", "till"), ("ann", "shop")]
+
+
+def test_only_what_happened_by_then_is_forgotten(log: EventLog) -> None:
+    log.append(frame([event(n, customer_id="ann", event_time=MONDAY + timedelta(hours=n)) for n in range(6)]))
+    assert log.forget([("shop", "ann")], MONDAY + timedelta(hours=2)) == 3
+    assert log.read_after(0, 100)["event_id"].to_list() == ["e3", "e4", "e5"]
+
+
+@sqlite_only
+def test_no_file_of_sqlite_holds_a_byte_of_who_was_forgotten(log: EventLog, home: Home) -> None:
+    rows = [
+        event(n, customer_id=f"customer-{n % 97:03}", event_id=f"{n * 7919 % 100_003:06}-{n}")
+        for n in range(3000)
+    ]
+    for start in range(0, 3000, 100):
+        log.append(frame(rows[start : start + 100]))
+    erased = [f"customer-{n:03}" for n in range(0, 97, 8)]
+    log.forget([("shop", name) for name in erased])
+    files = list(home.root.glob("tagtide.db*"))
+    content = b"".join(file.read_bytes() for file in files)
+    assert files
+    assert [name for name in erased if name.encode() in content] == []
+    assert b"customer-001" in content

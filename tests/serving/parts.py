@@ -10,8 +10,10 @@ from configs.home import Home
 from configs.settings import load_settings
 from features.event_log import EventLog, open_engine
 from features.packed_memory import decode_memory
-from features.packed_store import CUSTOMER_MEMORY, SqlitePackedStore
+from features.packed_store import CUSTOMER_MEMORY
 from features.quarantine import Quarantine
+from features.sqlite_packed_store import SqlitePackedStore
+from features.stored_ids import StoredIds
 from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.clock import ReplayClock
@@ -88,12 +90,14 @@ class Holder:
 class Parts:
     """One assembled service and what it is made of."""
 
-    def __init__(self, home, clock=None, with_model=True, **changes):
+    def __init__(
+        self, home, clock=None, with_model=True, database_url=None, identities=None, lake=None, **changes
+    ):
         self.home = home
         self.settings = settings_of(home, **changes)
         self.store = SqlitePackedStore(home.online_store)
-        self.engine = open_engine(None, home)
-        self.log = EventLog(self.engine)
+        self.engine = open_engine(database_url, home)
+        self.log = EventLog(self.engine, None if lake is None else StoredIds(lake))
         self.ledger = Ledger(self.engine)
         self.quarantine = Quarantine(home.quarantine)
         self.clock = clock or ReplayClock(START_US)
@@ -109,6 +113,7 @@ class Parts:
             self.clock,
             refresh=self.refreshed.append,
             quarantine=self.quarantine,
+            identities=identities,
         )
 
     def close(self):

@@ -4,8 +4,10 @@ import json
 import pytest
 
 from configs.errors import ConfigError
+from features.lake import Lake
 from serving.clock import WallClock
 from tests.serving.parts import HEADERS, START_US, Parts, event
+from tests.serving.test_stream import intake
 
 
 @pytest.fixture
@@ -296,3 +298,47 @@ def test_many_senders_at_once_lose_and_double_nothing(parts):
     assert sum(reply.json()["duplicates"] for reply in replies) == 300
     assert parts.log.last_seq() >= 300
     assert parts.clock.now_us() == START_US + 29 * 1_000_000
+
+
+class Forgetful:
+    def resolve(self, events):
+        return events
+
+    def erased(self, events):
+        return events["customer_id"] == "gone"
+
+    def one(self, customer):
+        return customer
+
+
+def test_events_of_who_was_erased_are_counted_and_no_error(home):
+    parts = Parts(home, identities=Forgetful())
+    alone, mixed = ask(
+        parts, post(event(1, "gone")), post(event(2, "gone"), event(3), path="/v1/events?return=tags")
+    )
+    assert (alone.status_code, alone.json()["erased"], alone.json()["accepted"]) == (202, 1, 0)
+    assert (mixed.json()["erased"], mixed.json()["accepted"]) == (1, 1)
+    assert [one["customer_id"] for one in mixed.json()["customers"]] == ["c1"]
+    parts.close()
+
+
+def test_an_event_that_an_import_brought_is_a_duplicate_or_a_conflict(home):
+    lake = Lake(home.lake)
+    with lake.writing():
+        lake.append(intake(event(1), event(2)).admitted)
+    parts = Parts(home, lake=lake)
+    (reply,) = ask(parts, post(event(1), event(2, brand="x"), event(3)))
+    body = reply.json()
+    assert (body["accepted"], body["duplicates"]) == (1, 1)
+    assert [(one["index"], one["field"]) for one in body["errors"]] == [(1, "event_id")]
+    parts.close()
+
+
+def test_under_the_wall_clock_the_reply_with_tags_has_waited_for_them(home):
+    parts = Parts(home, clock=WallClock())
+    fresh = event(ingested_at=..., event_time=1.7e9)
+    with_tags, status = ask(parts, post(fresh, path="/v1/events?return=tags"), get("/v1/status"))
+    assert [tag["tag_id"] for tag in with_tags.json()["customers"][0]["tags"]] == ["interest:MILK"]
+    assert status.json()["counts"]["waiting_customers"] == 0
+    assert status.json()["parts"]["tagging"]["is_ready"]
+    parts.close()

@@ -11,7 +11,7 @@ class Named:
 
     def __init__(self, named):
         if any(entry["sha256"] == "damaged" for entry in named.values()):
-            raise TagtideError("checksum of model.lgb differs")
+            raise TagtideError("checksum of model.lgb differs", "train again")
         self.named = named
 
 
@@ -70,6 +70,7 @@ def test_a_damaged_bundle_is_refused_and_a_good_one_mends_it(pointer):
     point(pointer, propensity="damaged")
     assert not watch.check()
     assert "checksum" in watch.problem
+    assert watch.problem.endswith("; train again")
     assert watch.versions == {"propensity": "1"}
     point(pointer, propensity="1")
     assert watch.check()

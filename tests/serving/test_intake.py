@@ -3,13 +3,14 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events import EVENT_SCHEMA
 from serving.errors import BadRequest, InvalidRequest
-from serving.intake import read_events, read_ids
+from serving.intake import admit_posted, read_ids, read_posted
 from serving.schemas import PostedEvent
 from tests.serving.parts import event
 
@@ -19,7 +20,12 @@ ARRIVAL_US = 1_700_000_000_000_000
 
 def read(*events, clock="replay"):
     body = json.dumps({"events": list(events)}).encode()
-    return read_events(body, arrival_us=ARRIVAL_US, clock=clock, most=1000, future_skew=SKEW)
+    return through_the_door(body, clock)
+
+
+def through_the_door(body, clock):
+    posted = read_posted(body, arrival_us=ARRIVAL_US, clock=clock, most=1000)
+    return admit_posted([posted], future_skew=SKEW)
 
 
 def test_a_posted_event_has_a_field_for_each_column_of_the_schema():
@@ -55,7 +61,7 @@ def test_unix_seconds_are_exact_to_the_microsecond():
 def test_what_is_no_instant_is_an_error_of_the_row(value):
     intake = read(event(1, event_time=value), event(2))
     assert intake.index == [1]
-    assert [(one.detail.index, one.detail.field) for one in intake.refused] == [(0, "event_time")]
+    assert [(one.detail.index, one.detail.field) for one in intake.refused[0]] == [(0, "event_time")]
 
 
 def test_the_wall_clock_stamps_the_arrival():
@@ -64,12 +70,12 @@ def test_the_wall_clock_stamps_the_arrival():
 
 
 def test_an_unknown_field_is_answered_with_the_nearest_one():
-    (refused,) = read(event(catgory="x")).refused
+    ((refused,),) = read(event(catgory="x")).refused
     assert "did you mean 'category'" in refused.detail.expected
 
 
 def test_a_refused_value_is_shown_in_short_and_kept_whole():
-    (refused,) = read(event(brand="b" * 5000)).refused
+    ((refused,),) = read(event(brand="b" * 5000)).refused
     assert len(refused.detail.value) < 120
     assert "b" * 5000 in refused.raw
 
@@ -77,8 +83,32 @@ def test_a_refused_value_is_shown_in_short_and_kept_whole():
 def test_limits_of_numbers_are_errors_of_the_row_not_of_the_service():
     rows = [event(1, quantity=2**31), event(2, amount_minor=2**63), event(3, coupon_minor=2**70), event(4)]
     intake = read(*rows)
-    assert [one.detail.field for one in intake.refused] == ["quantity", "amount_minor", "coupon_minor"]
+    assert [one.detail.field for one in intake.refused[0]] == ["quantity", "amount_minor", "coupon_minor"]
     assert intake.index == [3]
+
+
+def test_a_row_that_is_no_utf_8_is_refused_and_its_neighbours_are_not():
+    body = json.dumps({"events": [event(1), event(2, brand="BAD"), event(3)]}).encode()
+    intake = through_the_door(body.replace(b"BAD", b"\xff\xfe"), "replay")
+    assert (intake.index, [one.detail.index for one in intake.refused[0]]) == ([0, 2], [1])
+
+
+def test_requests_led_through_the_door_together_keep_their_own_rows_and_refusals():
+    bodies = [[event(1), event(2, quantity=-1)], [event(3, event_type="gaze")], [event(4), 7, event(5)]]
+    posts = [
+        read_posted(json.dumps({"events": rows}).encode(), arrival_us=ARRIVAL_US, clock="replay", most=1000)
+        for rows in bodies
+    ]
+    together = admit_posted(posts, future_skew=SKEW)
+    alone = [admit_posted([post], future_skew=SKEW) for post in posts]
+    assert together.admitted.equals(pl.concat([one.admitted for one in alone]))
+    assert list(zip(together.post, together.index, strict=True)) == [(0, 0), (2, 0), (2, 2)]
+    assert together.refused == [one.refused[0] for one in alone]
+    assert [[one.detail.field for one in refused] for refused in together.refused] == [
+        ["quantity"],
+        ["event_type"],
+        [""],
+    ]
 
 
 def test_ids_are_a_list_of_texts():
@@ -107,15 +137,15 @@ rows = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.lists(rows | json_values | st.builds(event), min_size=1, max_size=6),
     st.sampled_from(["wall", "replay"]),
 )
 def test_every_row_is_admitted_or_refused_once_whatever_it_holds(events, clock):
     body = msgspec.json.encode({"events": events})
-    intake = read_events(body, arrival_us=ARRIVAL_US, clock=clock, most=1000, future_skew=SKEW)
-    refused = [one.detail.index for one in intake.refused]
+    intake = through_the_door(body, clock)
+    refused = [one.detail.index for one in intake.refused[0]]
     assert sorted(intake.index + refused) == list(range(len(events)))
     assert intake.admitted.height == len(intake.index)
     assert dict(intake.admitted.schema) == EVENT_SCHEMA
@@ -124,4 +154,4 @@ def test_every_row_is_admitted_or_refused_once_whatever_it_holds(events, clock):
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_read_or_refused_as_a_request(body):
     with contextlib.suppress(BadRequest, InvalidRequest):
-        read_events(body, arrival_us=ARRIVAL_US, clock="wall", most=10, future_skew=SKEW)
+        read_posted(body, arrival_us=ARRIVAL_US, clock="wall", most=10)

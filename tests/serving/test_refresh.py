@@ -8,8 +8,15 @@ from configs.settings import load_settings
 from features.event_log import EventLog, open_engine
 from features.history import History
 from features.lake import Lake
-from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, open_packed_store, profile_key
-from features.profile import unpack_customer
+from features.packed_profile import unpack_customer
+from features.packed_store import (
+    CUSTOMER_MEMORY,
+    CUSTOMER_PROFILE,
+    KEY_PROFILE,
+    PackedRow,
+    open_packed_store,
+    profile_key,
+)
 from features.publishing import key_rows, profile_rows
 from features.windows import HOUR_US, from_us, to_us
 from monitoring.ledger import Claim, Ledger
@@ -37,25 +44,30 @@ def test_what_was_posted_is_in_the_profiles_of_the_next_boundary_and_in_the_lake
     parts.log.append(
         intake(event(1, "c1"), event(2, "c2", category="BREAD"), event(3, "c3", at=86_401.0)).admitted
     )
-    assert refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + DAY_US) == 2
+    first = refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + DAY_US)
+    assert (first.how, first.customers) == ("full", 2)
     rows = profiles(parts, CUSTOMER_PROFILE)
     assert sorted(rows) == ["c1", "c2"]
     assert {row.event_us for row in rows.values()} == {START_US + DAY_US}
     assert lake.row_count() == 3
     assert set(profiles(parts, KEY_PROFILE)) == {profile_key("category", one) for one in ("BREAD", "MILK")}
-    assert refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + 2 * DAY_US) == 3
+    second = refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + 2 * DAY_US)
+    assert (second.how, second.customers, second.computed) == ("incremental", 3, 1)
 
 
 def test_an_event_that_came_late_is_in_no_profile_of_a_boundary_before_it_came(parts):
     lake = Lake(parts.home.lake)
     late = event(1, "c1", at=0, ingested_at=(START_US + 3 * DAY_US) / 1e6)
     parts.log.append(intake(late).admitted)
-    assert refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + DAY_US) == 0
-    assert refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + 3 * DAY_US) == 1
+    for days, customers in ((1, 0), (3, 1)):
+        done = refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US + days * DAY_US)
+        assert done.customers == customers
 
 
 def test_an_empty_home_has_no_profiles(parts):
-    assert refresh_profiles(parts.settings, parts.store, parts.log, Lake(parts.home.lake), START_US) == 0
+    lake = Lake(parts.home.lake)
+    assert refresh_profiles(parts.settings, parts.store, parts.log, lake, START_US).customers == 0
+    assert profiles(parts, CUSTOMER_PROFILE) == {}
 
 
 def test_an_older_refresh_does_not_undo_a_newer_one(parts):
@@ -64,18 +76,22 @@ def test_an_older_refresh_does_not_undo_a_newer_one(parts):
     for boundary in (START_US + 2 * DAY_US, START_US + DAY_US):
         refresh_profiles(parts.settings, parts.store, parts.log, lake, boundary)
     assert profiles(parts, CUSTOMER_PROFILE)["c1"].event_us == START_US + 2 * DAY_US
-    assert unpack_customer(profiles(parts, CUSTOMER_PROFILE)["c1"].value) is not None
+    assert unpack_customer(profiles(parts, CUSTOMER_PROFILE)["c1"].value, 0) is not None
 
 
-def test_profiles_of_a_later_day_are_those_made_in_bulk_of_all_that_was_known_by_then(small_shop, tmp_path):
+@pytest.mark.parametrize(("days", "how"), [(2, "incremental"), (3, "full")])
+def test_profiles_of_a_later_day_are_those_made_in_bulk_of_all_that_was_known_by_then(
+    small_shop, tmp_path, days, how
+):
     shop = small_shop.copy(tmp_path)
     settings, lake = shop.settings, Lake(shop.home.lake)
     store, engine = open_packed_store(shop.home, settings), open_engine(None, shop.home)
-    boundary = to_us(KNOWN_UNTIL) + 3 * DAY_US
+    boundary = to_us(KNOWN_UNTIL) + days * DAY_US
     came_late = pl.when(pl.int_range(pl.len()) % 9 == 0).then(pl.col("event_time") + timedelta(days=2))
     later = shop.later.with_columns(ingested_at=came_late.otherwise("event_time"))
     EventLog(engine).append(later)
-    count = refresh_profiles(settings, store, EventLog(engine), lake, boundary)
+    done = refresh_profiles(settings, store, EventLog(engine), lake, boundary)
+    assert done.how == how
     known = pl.concat([small_shop.known, later]).filter(
         pl.max_horizontal("event_time", "ingested_at") <= from_us(boundary)
     )
@@ -86,10 +102,19 @@ def test_profiles_of_a_later_day_are_those_made_in_bulk_of_all_that_was_known_by
     of_keys = store.get_many(KEY_PROFILE, [row.key for row in keys], now_us=boundary, ttl_us=None)
     store.close()
     engine.dispose()
-    assert count == len(customers) == known["customer_id"].n_unique()
+    assert done.customers == len(customers) == known["customer_id"].n_unique()
     assert stored == {row.key: row for row in customers}
     assert of_keys == {row.key: row for row in keys}
     assert len(keys) == 8
+
+
+def test_memories_in_which_nothing_is_left_are_cleared_away(parts):
+    lake = Lake(parts.home.lake)
+    boundary = START_US + 10 * DAY_US
+    ages = {"lately": boundary, "just": boundary - 96 * HOUR_US + 1, "gone": boundary - 96 * HOUR_US}
+    parts.store.put_many(CUSTOMER_MEMORY, [PackedRow(key, age, b"x") for key, age in ages.items()])
+    refresh_profiles(parts.settings, parts.store, parts.log, lake, boundary)
+    assert sorted(parts.store.keys(CUSTOMER_MEMORY)) == ["just", "lately"]
 
 
 def test_claims_are_judged_once_their_window_has_closed(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +14,18 @@ from features.history import History
 from features.packed_store import open_packed_store
 from features.tags import load_catalogue
 from features.windows import HOUR_US, to_us
+from serving.bundle_watch import POINTER, BundleWatch
 from serving.scorer import REASONS, BundleScorer, _row_hashes, load_scorer
 from serving.upkeep import BOUNDARY_MARK
-from training.artifact import load_bundle
+from training.artifact import load_bundle, save_bundle
 from training.clv_bundle import load_model
-from training.clv_inputs import FEATURES as CLV_FEATURES
+from training.clv_inputs import ClvInputs
+from training.errors import BundleError
+from training.model_inputs import every_feature
 from training.propensity import PropensityModel
 from training.publication import published
-from training.tag_model import TagModel
+from training.stages import STAGE_FEATURES
+from training.tag_model import KEY, TagModel
 
 HOURS = (0, 1, 11, 24)
 """How long after the last event everybody is scored; the profiles stay those published."""
@@ -76,7 +82,8 @@ def test_no_feature_of_any_customer_differs_from_the_bulk_path(small_shop, store
     for at in instants:
         bulk = Bulk(small_shop, at)
         assert len(bulk.names) == 160
-        expected = dict(zip(bulk.names, _row_hashes(bulk.columns, len(bulk.names)), strict=True))
+        read = {name: bulk.columns[name] for name in scorer.customer_features}
+        expected = dict(zip(bulk.names, _row_hashes(read, len(bulk.names)), strict=True))
         online = scored(scorer, bulk.names, at)
         assert {name: one.features_hash for name, one in online.items()} == expected
 
@@ -85,8 +92,8 @@ def test_propensity_value_and_stage_are_those_of_the_bulk_path(small_shop, score
     bulk = Bulk(small_shop, now_us)
     online = scored(scorer, bulk.names, now_us)
     purchase = PropensityModel(bundles["propensity"]).score(bulk.columns)
-    matrix = np.column_stack([bulk.columns[name].astype(np.float64) for name in CLV_FEATURES])
-    value = load_model(bundles["clv"], threads=1).predict(matrix)
+    model = load_model(bundles["clv"], threads=1)
+    value = model.predict(ClvInputs.of(bulk.columns, model.inputs))
     for row, name in enumerate(bulk.names):
         one = online[name]
         assert one.status == "ok"
@@ -239,6 +246,47 @@ def test_a_family_that_left_the_catalogue_is_not_scored(small_shop, store, bundl
     gone = {"tags-bygone": bundles["tags-interest"]}
     name = small_shop.known["customer_id"][0]
     assert list(scored(BundleScorer(store, small_shop.settings, gone, {}), [name], now_us)[name].tags) == []
+
+
+def test_only_what_the_models_look_at_is_computed(small_shop, store, bundles, scorer):
+    known = {name for bundle in bundles.values() for names in bundle.features.values() for name in names}
+    assert set(scorer.customer_features) >= set(STAGE_FEATURES)
+    assert set(scorer.customer_features) <= known | set(STAGE_FEATURES) < set(every_feature()) | {KEY}
+    alone = BundleScorer(store, small_shop.settings, {"clv": bundles["clv"]}, {})
+    assert set(alone.customer_features) == set(bundles["clv"].features["amount"]) | set(STAGE_FEATURES)
+
+
+@pytest.mark.parametrize("task", ["tags-interest", "tags-high_intent", "propensity", "clv"])
+def test_a_model_that_reads_a_bygone_feature_is_refused_and_the_feature_named(
+    small_shop, store, bundles, task
+):
+    bundle = bundles[task]
+    added = {role: [*names, "spend_31d_minor"] for role, names in bundle.features.items()}
+    with pytest.raises(BundleError, match=rf"bundle {task} of .*'spend_31d_minor' does not exist"):
+        BundleScorer(store, small_shop.settings, bundles | {task: replace(bundle, features=added)}, {})
+
+
+def test_a_running_service_keeps_the_old_models_when_new_ones_read_a_bygone_feature(
+    small_shop, store, tmp_path
+):
+    shop = small_shop.copy(tmp_path)
+    watch = BundleWatch(
+        shop.home.bundles / POINTER,
+        lambda named: load_scorer(shop.home, shop.settings, store, named),
+    )
+    assert watch.check()
+    serving = watch.scorer
+    old = load_bundle(published(shop.home)["clv"].directory)
+    retyped = replace(old, dtypes=dict(old.dtypes) | {"order_count_lifetime": "float"})
+    digest = save_bundle(shop.home.bundles / "newer", retyped)
+    pointer = json.loads((shop.home.bundles / POINTER).read_text(encoding="utf-8"))
+    pointer["clv"] |= {"path": "newer", "sha256": digest, "model_version": "clv/2"}
+    (shop.home.bundles / POINTER).write_text(json.dumps(pointer), encoding="utf-8")
+    assert not watch.check()
+    assert watch.scorer is serving
+    assert "'order_count_lifetime' is int, was float" in watch.problem
+    assert "run `tagtide train` and `tagtide promote`" in watch.problem
+    assert watch.versions["clv"] == "clv/1"
 
 
 def test_threads_that_ask_at_once_get_the_same_answers(small_shop, store, bundles, now_us):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.packed_store import PackedRow
 from features.windows import from_us
-from serving.live_tags import LiveTags
+from serving.live_tags import CUSTOMER_TAGS, KEPT_US, LiveTags
 from serving.measures import Measures
 from serving.tagging import Tagging
 from serving.upkeep import Background, Upkeep, until_due
@@ -81,6 +82,29 @@ def test_the_sweep_renews_what_still_holds_and_writes_expiries_down(parts):
     steps = parts.ledger.read_transitions().sort("at_us")
     assert steps["to_state"].to_list() == ["assigned", "renewed", "expired"]
     assert steps["at_us"].to_list()[-1] == START_US + (25 + 72) * HOUR_US
+
+
+def test_a_sweep_clears_away_the_tags_that_hold_nothing_any_more(parts):
+    upkeep = upkeep_of(parts)
+    upkeep.run(START_US)
+    ages = {
+        "live": START_US,
+        "barred": START_US - KEPT_US + HOUR_US + 1,
+        "over": START_US - KEPT_US + HOUR_US,
+    }
+    parts.store.put_many(CUSTOMER_TAGS, [PackedRow(key, age, b"\x90") for key, age in ages.items()])
+    upkeep.run(START_US + HOUR_US)
+    assert upkeep.sweep_problem == ""
+    assert sorted(parts.store.keys(CUSTOMER_TAGS)) == ["barred", "live"]
+
+
+def test_tags_are_kept_until_a_sweep_has_written_their_expiry_down(parts):
+    upkeep = upkeep_of(parts)
+    upkeep.run(START_US)
+    parts.store.put_many(CUSTOMER_TAGS, [PackedRow("damaged", START_US, b"\xc1")])
+    upkeep.run(START_US + 30 * DAY_US)
+    assert upkeep.sweep_problem != ""
+    assert list(parts.store.keys(CUSTOMER_TAGS)) == ["damaged"]
 
 
 def test_the_sweep_runs_on_its_rhythm(parts):
