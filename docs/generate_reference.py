@@ -1,7 +1,8 @@
-"""Write the generated parts of commands.md and configuration.md: ``python docs/generate_reference.py``.
+"""Write the generated parts of the reference pages: ``python docs/generate_reference.py``.
 
-Every command comes from the registry of the command line, every setting from the settings model, so that
-neither page can say what the code does not. What stands outside a page's markers is written by hand.
+Every command comes from the registry of the command line, every setting from the settings model, every
+feature from its definition, so that no page can say what the code does not. What stands outside a page's
+markers is written by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 import yaml
+from feature_catalogue import features_block
 from rich.text import Text
 
 from configs.settings import ENVIRONMENT_ONLY, PREFIX, Settings
@@ -187,7 +189,11 @@ def accepted(field: Any) -> str:
     return f"{least} to {most}" if most else f"{least} or more"
 
 
-PAGES = {"commands.md": commands_block, "configuration.md": settings_block}
+PAGES = {
+    "commands.md": commands_block,
+    "configuration.md": settings_block,
+    "features.md": features_block,
+}
 
 
 def generated(page: str) -> str:
@@ -196,7 +202,7 @@ def generated(page: str) -> str:
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     for page in PAGES:
         (DOCS / page).write_text(generated(page), encoding="utf-8")
         sys.stdout.write(f"wrote {DOCS / page}\n")

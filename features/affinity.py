@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from features.customer import CustomerRows
-from features.definitions import Catalogue, FeatureDefinition, FloatArray, ratio, seconds_between, spread
+from features.definitions import (
+    PAIR_SERVICES,
+    Catalogue,
+    FeatureDefinition,
+    FloatArray,
+    ratio,
+    seconds_between,
+    spread,
+)
 from features.memory import ATTENTION_TYPES
 from features.profile import (
     ATTENTION,
+    COUNTS,
     DISCOUNTED_LINES,
     GAP_COUNT,
     GAP_MINUTES,
@@ -22,6 +32,7 @@ from features.profile import (
     RECENT_ORDERS,
     SPEND,
     Profile,
+    field_name,
     order_bits,
 )
 from features.windows import (
@@ -32,30 +43,14 @@ from features.windows import (
     HOUR_24,
     HOUR_72,
     LIFETIME,
+    NEVER,
+    SHORT_WINDOWS,
     IntArray,
     KeyedEvents,
     Measure,
     Window,
     WindowRows,
 )
-
-CUSTOMER_CONTEXT = (
-    "order_count_72h",
-    "order_count_7d",
-    "order_count_30d",
-    "order_count_90d",
-    "line_count_72h",
-    "line_count_30d",
-    "lines_per_order_30d",
-    "order_gap_mean_90d_days",
-    "order_overdue_ratio",
-    "seconds_since_last_purchase",
-    "order_share_on_next_3_weekdays_90d",
-    "order_value_mean_90d_minor",
-    "weekday",
-    "hour_of_day",
-)
-"""Customer features that models of pairs read beside the pair's own."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ class CandidateRule:
 
 
 class PairRows:
-    """Pairs of customer and key at instants, to compute features of.
+    """Pairs of customer and key at instants, to compute features of. What several need is looked up once.
 
     Parameters
     ----------
@@ -112,6 +107,8 @@ class PairRows:
         self.customer_row = customer_row
         self.keys = keys
         self.recent = WindowRows(memory, pairs, instants, profile.boundary)
+        self._totals: dict[str, IntArray] = {}
+        self._latest: dict[str, IntArray] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -119,6 +116,12 @@ class PairRows:
 
     def total(self, measure: Measure, window: Window) -> IntArray:
         """Sum a measure over a window; a long one is its profile plus what became known since."""
+        name = field_name(measure, window)
+        if name not in self._totals:
+            self._totals[name] = self._total(measure, window)
+        return self._totals[name]
+
+    def _total(self, measure: Measure, window: Window) -> IntArray:
         if not window.is_long:
             return self.recent.sum(measure, window.length_us)
         return self.profile.total(measure, window) + self.recent.newly_known_sum(measure, window.length_us)
@@ -127,13 +130,25 @@ class PairRows:
         """Sum a measure over a window for the pair's customer."""
         return self.customers.total(measure, window)[self.customer_row]
 
-    def last_purchase(self) -> IntArray:
-        """Return the time of the latest purchase with the key, `NEVER` where there was none."""
-        return np.maximum(self.profile.fields["last_purchase"], self.recent.latest(("purchase",)))
+    def last(self, event_type: str) -> IntArray:
+        """Return the time of the latest event of a type with the key, `NEVER` where there was none."""
+        if event_type not in self._latest:
+            self._latest[event_type] = self.largest(f"last_{event_type}", (event_type,))
+        return self._latest[event_type]
 
+    def largest(self, field: str, event_types: tuple[str, ...], column: str = "event_time") -> IntArray:
+        """Return the largest value of a column over events of some types; the profile has it in a field."""
+        return np.maximum(self.profile.fields[field], self.recent.latest(event_types, column))
+
+    @cached_property
+    def customer_orders(self) -> IntArray:
+        """How many orders the pair's customer has placed."""
+        return self.customer_total(ORDER_COUNT, LIFETIME)
+
+    @cached_property
     def recent_order_bits(self) -> IntArray:
-        """Return which of the customer's latest orders held the key, as bits: bit 0 is the latest order."""
-        now = self.customer_total(ORDER_COUNT, LIFETIME)
+        """Which of the customer's latest orders held the key, as bits: bit 0 is the latest order."""
+        now = self.customer_orders
         at_boundary = self.customers.profile.total(ORDER_COUNT, LIFETIME)[self.customer_row]
         new_orders = now - at_boundary
         older = np.where(
@@ -145,7 +160,9 @@ class PairRows:
         return (older | newer) & ((1 << RECENT_ORDERS) - 1)
 
 
-CATALOGUE: Catalogue[PairRows] = Catalogue()
+ATTENTION_WINDOWS = (*SHORT_WINDOWS, DAY_7, DAY_30, DAY_90)
+
+CATALOGUE: Catalogue[PairRows] = Catalogue(PAIR_SERVICES)
 _feature, _windowed = CATALOGUE.feature, CATALOGUE.windowed
 
 
@@ -156,18 +173,36 @@ def catalogue() -> list[FeatureDefinition]:
 
 @_windowed(
     "key_order_count_{window}",
-    (HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME),
+    (*SHORT_WINDOWS, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME),
     unit="orders",
+    services=dict.fromkeys((HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME), PAIR_SERVICES),
 )
 def key_order_count(rows: PairRows, window: Window) -> IntArray:
     """Orders with the key in the window."""
     return rows.total(ORDER_COUNT, window)
 
 
-@_windowed("key_attention_count_{window}", (HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90), unit="events")
+@_windowed(
+    "key_attention_count_{window}",
+    ATTENTION_WINDOWS,
+    unit="events",
+    services=dict.fromkeys((HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90), PAIR_SERVICES),
+)
 def key_attention_count(rows: PairRows, window: Window) -> IntArray:
     """Views, carts and purchase lines with the key in the window."""
     return rows.total(ATTENTION, window)
+
+
+@_windowed("key_view_count_{window}", ATTENTION_WINDOWS, unit="events", services=())
+def key_view_count(rows: PairRows, window: Window) -> IntArray:
+    """Views of the key in the window."""
+    return rows.total(COUNTS["view"], window)
+
+
+@_windowed("key_cart_count_{window}", ATTENTION_WINDOWS, unit="events", services=())
+def key_cart_count(rows: PairRows, window: Window) -> IntArray:
+    """Additions to the cart with the key in the window."""
+    return rows.total(COUNTS["add_to_cart"], window)
 
 
 @_windowed("key_moment_count_{window}", (DAY_90,), unit="moments")
@@ -176,23 +211,70 @@ def key_moment_count(rows: PairRows, window: Window) -> IntArray:
     return rows.total(MOMENTS, window)
 
 
-@_windowed("key_spend_{window}_minor", (DAY_30, DAY_90), unit="minor units")
+@_windowed(
+    "key_spend_{window}_minor",
+    (HOUR_72, DAY_7, DAY_30, DAY_90, DAY_365),
+    unit="minor units",
+    services=dict.fromkeys((DAY_30, DAY_90), PAIR_SERVICES),
+)
 def key_spend(rows: PairRows, window: Window) -> IntArray:
     """Paid for the key in the window."""
     return rows.total(SPEND, window)
 
 
+@_windowed(
+    "key_share_of_attention_{window}",
+    (HOUR_72, DAY_7, DAY_30, DAY_90),
+    unit="ratio",
+    dtype="float",
+    null="no attention to anything in the window",
+    services=(),
+)
+def key_share_of_attention(rows: PairRows, window: Window) -> FloatArray:
+    """Share of the customer's views, carts and purchase lines in the window that were of the key."""
+    parts = (COUNTS["view"], COUNTS["add_to_cart"], LINE_COUNT)
+    whole = sum(rows.customer_total(measure, window) for measure in parts)
+    return ratio(rows.total(ATTENTION, window), np.asarray(whole))
+
+
+@_feature(unit="ratio", null="nothing paid in 90 days", services=())
+def key_share_of_spend_90d(rows: PairRows) -> FloatArray:
+    """Share of what the customer paid in 90 days that was for the key."""
+    return ratio(rows.total(SPEND, DAY_90), rows.customer_total(SPEND, DAY_90))
+
+
 @_feature(unit="seconds", null="no attention to the key yet")
 def seconds_since_last_key_attention(rows: PairRows) -> FloatArray:
     """Time since the latest view, cart or purchase with the key."""
-    latest = np.maximum(rows.profile.fields["last_attention"], rows.recent.latest(ATTENTION_TYPES))
-    return seconds_between(latest, rows.instants)
+    return seconds_between(rows.largest("last_attention", ATTENTION_TYPES), rows.instants)
 
 
 @_feature(unit="seconds", null="key never bought")
 def seconds_since_last_key_purchase(rows: PairRows) -> FloatArray:
     """Time since the latest purchase with the key."""
-    return seconds_between(rows.last_purchase(), rows.instants)
+    return seconds_between(rows.last("purchase"), rows.instants)
+
+
+@_feature(unit="seconds", null="key never bought", services=())
+def seconds_since_first_key_purchase(rows: PairRows) -> FloatArray:
+    """Time since the first purchase with the key."""
+    known, recent = rows.profile.fields["first_purchase"], rows.recent.earliest(("purchase",))
+    first = np.where(known == NEVER, recent, np.where(recent == NEVER, known, np.minimum(known, recent)))
+    return seconds_between(first, rows.instants)
+
+
+@_feature(unit="seconds", null="key not in the cart, or bought since", services=())
+def key_seconds_since_open_cart(rows: PairRows) -> FloatArray:
+    """Time since the key was last added to the cart, if it was not bought since."""
+    added = rows.last("add_to_cart")
+    return seconds_between(np.where(added > rows.last("purchase"), added, NEVER), rows.instants)
+
+
+@_feature(unit="days", null="key bought fewer than twice", services=())
+def key_gap_last_days(rows: PairRows) -> FloatArray:
+    """Time between the customer's latest order with the key and the one before it."""
+    before = rows.largest("last_order_before", ("purchase",), "order_before")
+    return seconds_between(before, rows.last("purchase")) / 86400
 
 
 @_feature(unit="days", null="key bought fewer than twice")
@@ -214,6 +296,13 @@ def key_overdue_ratio(rows: PairRows) -> FloatArray:
     return ratio(seconds_since_last_key_purchase(rows) / 86400, key_gap_mean_days(rows))
 
 
+@_feature(unit="ratio", null="key bought fewer than three times, or always after the same time", services=())
+def key_overdue_sd_ratio(rows: PairRows) -> FloatArray:
+    """How long the next order with the key is overdue, in standard deviations of the customer's own gap."""
+    late = seconds_since_last_key_purchase(rows) / 86400 - key_gap_mean_days(rows)
+    return ratio(late, key_gap_sd_days(rows))
+
+
 @_feature(unit="ratio", null="key never bought, or by nobody twice")
 def key_overdue_ratio_of_all(rows: PairRows) -> FloatArray:
     """Time since the latest purchase with the key over everybody's mean gap."""
@@ -223,16 +312,14 @@ def key_overdue_ratio_of_all(rows: PairRows) -> FloatArray:
 @_feature(unit="orders", null="key never bought")
 def orders_since_key(rows: PairRows) -> FloatArray:
     """Orders of the customer after the latest one with the key."""
-    latest = np.maximum(
-        rows.profile.fields["last_order_ordinal"], rows.recent.latest(("purchase",), "order_ordinal")
-    )
-    return np.where(latest > 0, (rows.customer_total(ORDER_COUNT, LIFETIME) - latest).astype(float), np.nan)
+    latest = rows.largest("last_order_ordinal", ("purchase",), "order_ordinal")
+    return np.where(latest > 0, (rows.customer_orders - latest).astype(float), np.nan)
 
 
 def _declare_order_share(order_limit: int) -> None:
     def share(rows: PairRows) -> FloatArray:
-        held = np.bitwise_count(rows.recent_order_bits() & ((1 << order_limit) - 1)).astype(np.int64)
-        return ratio(held, np.minimum(rows.customer_total(ORDER_COUNT, LIFETIME), order_limit))
+        held = np.bitwise_count(rows.recent_order_bits & ((1 << order_limit) - 1)).astype(np.int64)
+        return ratio(held, np.minimum(rows.customer_orders, order_limit))
 
     share.__doc__ = f"Share of the customer's latest {order_limit} orders that held the key."
     share.__name__ = f"key_share_of_last_{order_limit}_orders"
@@ -246,7 +333,7 @@ for _limit in (3, 5, 10, 20, RECENT_ORDERS):
 @_feature(unit="ratio", null="no order yet")
 def key_share_of_orders(rows: PairRows) -> FloatArray:
     """Share of all the customer's orders that held the key."""
-    return ratio(rows.total(ORDER_COUNT, LIFETIME), rows.customer_total(ORDER_COUNT, LIFETIME))
+    return ratio(rows.total(ORDER_COUNT, LIFETIME), rows.customer_orders)
 
 
 @_feature(unit="ratio", null="no order in 90 days")

@@ -1,28 +1,38 @@
-"""Features of a customer at an instant. A new one is one function here."""
+"""Features of a customer at an instant. A new one is one function, here or in a module of its concept."""
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo
-
 import numpy as np
 
-from features.definitions import Catalogue, FeatureDefinition, FloatArray, ratio, seconds_between, spread
+from features import customer_distinct, customer_orders, customer_rhythm, customer_sessions
+from features.customer_rows import (
+    CATALOGUE,
+    CONTEXT_SERVICES,
+    PROPENSITY_SERVICES,
+    WINDOWS,
+    WORTH_SERVICES,
+    CustomerRows,
+)
+from features.definitions import (
+    CUSTOMER_SERVICES,
+    EVERY_SERVICE,
+    FeatureDefinition,
+    FloatArray,
+    ratio,
+    seconds_between,
+)
 from features.events import EVENT_TYPES
+from features.memory import ACTIVITY_TYPES
 from features.profile import (
     COUNTS,
     COUPON,
     COUPON_LINES,
     DISCOUNT,
     DISCOUNTED_LINES,
-    GAP_COUNT,
-    GAP_MINUTES,
-    GAP_MINUTES_SQUARED,
     LINE_COUNT,
     ORDER_COUNT,
     REFUND,
     SPEND,
-    WEEKDAY_ORDERS,
-    Profile,
 )
 from features.windows import (
     DAY_7,
@@ -31,64 +41,18 @@ from features.windows import (
     DAY_365,
     HOUR_24,
     HOUR_72,
-    HOUR_US,
     LIFETIME,
     NEVER,
     SHORT_WINDOWS,
     IntArray,
-    KeyedEvents,
-    Measure,
     Window,
-    WindowRows,
-    day_boundaries,
-    local_weekday,
 )
 
+__all__ = ["CATALOGUE", "CONCEPTS", "CustomerRows", "catalogue"]
 
-class CustomerRows:
-    """Customers at instants, to compute features of.
+CONCEPTS = (customer_orders, customer_rhythm, customer_sessions, customer_distinct)
+"""Modules whose features are in the catalogue beside those declared here."""
 
-    Parameters
-    ----------
-    memory
-        Events by customer: all of them, or the short memory of one customer; the features are the same.
-    keys, instants
-        Shape (n_rows,): customer numbers in the memory, and µs since the epoch.
-    profile
-        Long memory at each row's boundary, one row each.
-    zone
-        Business time zone.
-    """
-
-    def __init__(
-        self, memory: KeyedEvents, keys: IntArray, instants: IntArray, profile: Profile, zone: ZoneInfo
-    ) -> None:
-        self.instants = instants
-        self.profile = profile
-        self.zone = zone
-        self.recent = WindowRows(memory, keys, instants, profile.boundary)
-
-    def total(self, measure: Measure, window: Window) -> IntArray:
-        """Sum a measure over a window; a long one is its profile plus what became known since."""
-        if not window.is_long:
-            return self.recent.sum(measure, window.length_us)
-        return self.profile.total(measure, window) + self.recent.newly_known_sum(measure, window.length_us)
-
-    def last(self, event_type: str) -> IntArray:
-        """Return the time of the latest event of a type, `NEVER` where there was none."""
-        return np.maximum(self.profile.fields[f"last_{event_type}"], self.recent.latest((event_type,)))
-
-    def first(self, field: str, event_types: tuple[str, ...]) -> IntArray:
-        """Return the time of the first event of some types, `NEVER` where there was none."""
-        known, recent = self.profile.fields[field], self.recent.earliest(event_types)
-        return np.where(known == NEVER, recent, np.where(recent == NEVER, known, np.minimum(known, recent)))
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.instants)
-
-
-CATALOGUE: Catalogue[CustomerRows] = Catalogue()
 _feature, _windowed = CATALOGUE.feature, CATALOGUE.windowed
 
 
@@ -97,37 +61,86 @@ def catalogue() -> list[FeatureDefinition]:
     return CATALOGUE.definitions()
 
 
-@_windowed("order_count_{window}", (*SHORT_WINDOWS, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME), unit="orders")
+@_windowed(
+    "order_count_{window}",
+    (*WINDOWS, LIFETIME),
+    unit="orders",
+    services={
+        **dict.fromkeys(SHORT_WINDOWS, CUSTOMER_SERVICES),
+        **dict.fromkeys((HOUR_72, DAY_7), CONTEXT_SERVICES),
+        **dict.fromkeys((DAY_30, DAY_90), EVERY_SERVICE),
+        **dict.fromkeys((DAY_365, LIFETIME), WORTH_SERVICES),
+    },
+)
 def order_count(rows: CustomerRows, window: Window) -> IntArray:
     """Orders in the window."""
     return rows.total(ORDER_COUNT, window)
 
 
-@_windowed("spend_{window}_minor", (HOUR_72, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME), unit="minor units")
+@_windowed(
+    "spend_{window}_minor",
+    (*WINDOWS, LIFETIME),
+    unit="minor units",
+    services={
+        **dict.fromkeys((HOUR_72, DAY_7), CUSTOMER_SERVICES),
+        **dict.fromkeys((DAY_30, DAY_90, DAY_365, LIFETIME), WORTH_SERVICES),
+    },
+)
 def spend(rows: CustomerRows, window: Window) -> IntArray:
     """Paid for purchases in the window, before refunds."""
     return rows.total(SPEND, window)
 
 
-@_windowed("line_count_{window}", (HOUR_72, DAY_7, DAY_30, DAY_90), unit="lines")
+@_windowed(
+    "line_count_{window}",
+    (*WINDOWS, LIFETIME),
+    unit="lines",
+    services={
+        HOUR_72: CONTEXT_SERVICES,
+        DAY_7: CUSTOMER_SERVICES,
+        DAY_30: EVERY_SERVICE,
+        DAY_90: WORTH_SERVICES,
+    },
+)
 def line_count(rows: CustomerRows, window: Window) -> IntArray:
     """Purchase lines in the window."""
     return rows.total(LINE_COUNT, window)
 
 
-@_windowed("refund_{window}_minor", (DAY_30, DAY_90, LIFETIME), unit="minor units")
+@_windowed(
+    "refund_{window}_minor",
+    (*WINDOWS, LIFETIME),
+    unit="minor units",
+    services={
+        DAY_30: CUSTOMER_SERVICES,
+        **dict.fromkeys((DAY_90, LIFETIME), WORTH_SERVICES),
+    },
+)
 def refund(rows: CustomerRows, window: Window) -> IntArray:
     """Refunded in the window."""
     return rows.total(REFUND, window)
 
 
-@_windowed("discount_{window}_minor", (DAY_30, DAY_90), unit="minor units")
+@_windowed("net_spend_{window}_minor", (DAY_30, DAY_90, DAY_365, LIFETIME), unit="minor units", services=())
+def net_spend(rows: CustomerRows, window: Window) -> IntArray:
+    """Paid for purchases less what was refunded in the window; negative where more was refunded."""
+    return rows.total(SPEND, window) - rows.total(REFUND, window)
+
+
+_REDUCTION_SERVICES = dict.fromkeys((DAY_30, DAY_90), CUSTOMER_SERVICES)
+
+
+@_windowed(
+    "discount_{window}_minor", (DAY_30, DAY_90, DAY_365), unit="minor units", services=_REDUCTION_SERVICES
+)
 def discount(rows: CustomerRows, window: Window) -> IntArray:
     """Promotional reductions on purchases in the window."""
     return rows.total(DISCOUNT, window)
 
 
-@_windowed("coupon_{window}_minor", (DAY_30, DAY_90), unit="minor units")
+@_windowed(
+    "coupon_{window}_minor", (DAY_30, DAY_90, DAY_365), unit="minor units", services=_REDUCTION_SERVICES
+)
 def coupon(rows: CustomerRows, window: Window) -> IntArray:
     """Coupon reductions on purchases in the window."""
     return rows.total(COUPON, window)
@@ -144,70 +157,37 @@ def _declare_per_type(event_type: str) -> None:
     since.__doc__ = f"Time since the latest event of type {event_type}."
     since.__name__ = f"seconds_since_last_{event_type}"
     if event_type != "purchase":
-        windows = (HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90)
-        _windowed(f"{event_type}_count_{{window}}", windows, unit="events")(counted)
-    _feature(unit="seconds", null="no such event yet")(since)
+        of_value = event_type in ("interaction", "referral")
+        read_by = dict.fromkeys((HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90), CUSTOMER_SERVICES)
+        if of_value:
+            read_by[DAY_90] = WORTH_SERVICES
+        windows = (*WINDOWS, LIFETIME) if of_value else WINDOWS
+        _windowed(f"{event_type}_count_{{window}}", windows, unit="events", services=read_by)(counted)
+    services = EVERY_SERVICE if event_type == "purchase" else CUSTOMER_SERVICES
+    _feature(unit="seconds", null="no such event yet", services=services)(since)
 
 
 for _event_type in EVENT_TYPES:
     _declare_per_type(_event_type)
 
 
-@_feature(unit="seconds", null="no purchase yet")
+@_feature(unit="seconds", null="no activity yet", services=PROPENSITY_SERVICES)
+def seconds_since_last_activity(rows: CustomerRows) -> FloatArray:
+    """Time since the latest event of any type but contact."""
+    latest = np.maximum.reduce([rows.last(event_type) for event_type in ACTIVITY_TYPES])
+    return seconds_between(latest, rows.instants)
+
+
+@_feature(unit="seconds", null="no purchase yet", services=WORTH_SERVICES)
 def seconds_since_first_purchase(rows: CustomerRows) -> FloatArray:
     """Time since the first purchase."""
-    return seconds_between(rows.first("first_purchase", ("purchase",)), rows.instants)
+    return seconds_between(rows.first_purchase, rows.instants)
 
 
 @_feature(unit="seconds", null="no event yet")
 def seconds_since_first_event(rows: CustomerRows) -> FloatArray:
     """Time since the first event of any type."""
     return seconds_between(rows.first("first_event", EVENT_TYPES), rows.instants)
-
-
-@_feature(unit="days", null="fewer than two orders")
-def order_gap_mean_days(rows: CustomerRows) -> FloatArray:
-    """Mean time between orders, over all orders."""
-    return ratio(rows.total(GAP_MINUTES, LIFETIME) / 1440, rows.total(GAP_COUNT, LIFETIME))
-
-
-@_feature(unit="days", null="fewer than two orders in the window")
-def order_gap_mean_90d_days(rows: CustomerRows) -> FloatArray:
-    """Mean time between orders, over the orders of the last 90 days."""
-    return ratio(rows.total(GAP_MINUTES, DAY_90) / 1440, rows.total(GAP_COUNT, DAY_90))
-
-
-@_feature(unit="days", null="fewer than three orders")
-def order_gap_sd_days(rows: CustomerRows) -> FloatArray:
-    """Standard deviation of the time between orders, over all orders."""
-    moments = (rows.total(measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED))
-    return spread(*moments) / 1440
-
-
-@_feature(unit="ratio", null="fewer than two orders")
-def order_overdue_ratio(rows: CustomerRows) -> FloatArray:
-    """Time since the latest order over the mean time between orders of the last 90 days, or of all."""
-    usual = order_gap_mean_90d_days(rows)
-    usual = np.where(np.isnan(usual), order_gap_mean_days(rows), usual)
-    return ratio(seconds_between(rows.last("purchase"), rows.instants) / 86400, usual)
-
-
-@_feature(unit="minor units", null="no order in 90 days")
-def order_value_mean_90d_minor(rows: CustomerRows) -> FloatArray:
-    """Mean paid for an order in the last 90 days."""
-    return ratio(rows.total(SPEND, DAY_90), rows.total(ORDER_COUNT, DAY_90))
-
-
-@_feature(unit="minor units", null="no order yet")
-def order_value_mean_minor(rows: CustomerRows) -> FloatArray:
-    """Mean paid for an order, over all orders."""
-    return ratio(rows.total(SPEND, LIFETIME), rows.total(ORDER_COUNT, LIFETIME))
-
-
-@_feature(unit="lines", null="no order in 30 days")
-def lines_per_order_30d(rows: CustomerRows) -> FloatArray:
-    """Lines of an order, mean over the last 30 days."""
-    return ratio(rows.total(LINE_COUNT, DAY_30), rows.total(ORDER_COUNT, DAY_30))
 
 
 @_feature(unit="ratio", null="no purchase in 90 days")
@@ -222,43 +202,49 @@ def coupon_line_share_90d(rows: CustomerRows) -> FloatArray:
     return ratio(rows.total(COUPON_LINES, DAY_90), rows.total(LINE_COUNT, DAY_90))
 
 
-@_feature(unit="ratio", null="no order in 90 days")
-def order_trend_30d_90d(rows: CustomerRows) -> FloatArray:
-    """Orders of the last 30 days over a third of those of the last 90."""
-    return ratio(3 * rows.total(ORDER_COUNT, DAY_30), rows.total(ORDER_COUNT, DAY_90))
+def _full_price_90d(rows: CustomerRows) -> IntArray:
+    return rows.total(SPEND, DAY_90) + rows.total(DISCOUNT, DAY_90) + rows.total(COUPON, DAY_90)
 
 
-def _weekday_share(rows: CustomerRows, window: Window) -> FloatArray:
-    today = local_weekday(rows.instants, rows.zone)
-    orders = np.stack([rows.total(measure, window) for measure in WEEKDAY_ORDERS])
-    column = np.arange(len(rows))
-    ahead = sum(orders[(today + day) % 7, column] for day in range(3))
-    return ratio(np.asarray(ahead), orders.sum(axis=0))
+@_feature(unit="ratio", null="nothing bought that costs anything in 90 days", services=PROPENSITY_SERVICES)
+def discount_share_90d(rows: CustomerRows) -> FloatArray:
+    """Promotional reductions over the full price of the purchases of 90 days."""
+    return ratio(rows.total(DISCOUNT, DAY_90), _full_price_90d(rows))
 
 
-@_feature(unit="ratio", null="no order yet")
-def order_share_on_next_3_weekdays(rows: CustomerRows) -> FloatArray:
-    """Share of all orders placed on the weekdays of today and the next two days."""
-    return _weekday_share(rows, LIFETIME)
+@_feature(unit="ratio", null="nothing bought that costs anything in 90 days", services=())
+def coupon_share_90d(rows: CustomerRows) -> FloatArray:
+    """Coupon reductions over the full price of the purchases of 90 days."""
+    return ratio(rows.total(COUPON, DAY_90), _full_price_90d(rows))
 
 
-@_feature(unit="ratio", null="no order in 90 days")
-def order_share_on_next_3_weekdays_90d(rows: CustomerRows) -> FloatArray:
-    """Share of the orders of 90 days placed on the weekdays of today and the next two days."""
-    return _weekday_share(rows, DAY_90)
+@_windowed(
+    "refund_rate_{window}", (DAY_90, DAY_365), unit="ratio", dtype="float", null="no spend", services=()
+)
+def refund_rate(rows: CustomerRows, window: Window) -> FloatArray:
+    """Refunded over paid in the window."""
+    return ratio(rows.total(REFUND, window), rows.total(SPEND, window))
 
 
-@_feature(unit="weekday, Monday is 0", dtype="int")
-def weekday(rows: CustomerRows) -> IntArray:
-    """Weekday of the instant in the business time zone."""
-    return local_weekday(rows.instants, rows.zone)
+@_feature(unit="ratio", null="no view in 30 days", services=())
+def view_to_cart_ratio_30d(rows: CustomerRows) -> FloatArray:
+    """Times something was put in the cart over views, in 30 days."""
+    return ratio(rows.total(COUNTS["add_to_cart"], DAY_30), rows.total(COUNTS["view"], DAY_30))
 
 
-@_feature(unit="hours")
-def hour_of_day(rows: CustomerRows) -> FloatArray:
-    """Time since the business day began."""
-    if len(rows) == 0:
-        return np.empty(0)
-    boundaries = day_boundaries(int(rows.instants.min()), int(rows.instants.max()), rows.zone)
-    begun = boundaries[np.searchsorted(boundaries, rows.instants, side="right") - 1]
-    return (rows.instants - begun) / HOUR_US
+@_feature(unit="ratio", null="nothing put in the cart in 30 days", services=())
+def cart_to_order_ratio_30d(rows: CustomerRows) -> FloatArray:
+    """Orders over times something was put in the cart, in 30 days."""
+    return ratio(rows.total(ORDER_COUNT, DAY_30), rows.total(COUNTS["add_to_cart"], DAY_30))
+
+
+@_feature(
+    unit="seconds",
+    null="no cart, or something bought or taken out no earlier",
+    services=PROPENSITY_SERVICES,
+)
+def seconds_since_open_cart(rows: CustomerRows) -> FloatArray:
+    """Time since something was put in the cart, if nothing was bought or taken out since."""
+    added = rows.last("add_to_cart")
+    is_open = (added > rows.last("purchase")) & (added > rows.last("remove_from_cart"))
+    return seconds_between(np.where(is_open, added, NEVER), rows.instants)

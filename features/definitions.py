@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from configs.errors import did_you_mean
 from features.windows import NEVER, SECOND_US, IntArray, Window
 
 FloatArray = npt.NDArray[np.float64]
 Rows = TypeVar("Rows")
+
+CUSTOMER_SERVICES: tuple[str, ...] = ("propensity_v1", "high_intent_v1")
+"""Feature services of models that judge a customer alone,"""
+PAIR_SERVICES: tuple[str, ...] = ("interest_v1", "brand_preference_v1")
+"""of those that judge a customer and a category or brand,"""
+VALUE_SERVICES: tuple[str, ...] = ("clv_v1",)
+"""and of the one that judges what a customer is worth."""
+EVERY_SERVICE: tuple[str, ...] = (*CUSTOMER_SERVICES, *PAIR_SERVICES, *VALUE_SERVICES)
+
+DTYPES = {"int": np.int64, "float": np.float64}
+"""The columns' types."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,11 @@ class FeatureDefinition:
         ``int`` (never null) or ``float`` (NaN where `null_meaning` says).
     unit, window, meaning, null_meaning
         For the catalogue; ``window`` is empty where the feature has none.
+    services
+        The feature services that read it, such as ``propensity_v1``: whose model has it as an input. Without
+        any it is computed only where it is asked for by name.
+    family
+        What the features of one function are called together: ``spend_{window}_minor``, or the name itself.
     """
 
     name: str
@@ -35,23 +52,46 @@ class FeatureDefinition:
     window: str
     meaning: str
     null_meaning: str
+    services: tuple[str, ...] = ()
+    family: str = ""
 
 
 class Catalogue(Generic[Rows]):
-    """The features of one kind of row, in the order they were declared."""
+    """The features of one kind of row, in the order they were declared.
 
-    def __init__(self) -> None:
-        self._entries: list[tuple[FeatureDefinition, Callable[[Rows], npt.NDArray[Any]]]] = []
+    Parameters
+    ----------
+    services
+        The feature services that read a feature whose declaration names none.
+    """
+
+    def __init__(self, services: tuple[str, ...] = ()) -> None:
+        self._services = services
+        self._entries: dict[str, tuple[FeatureDefinition, Callable[[Rows], npt.NDArray[Any]]]] = {}
 
     def feature(
-        self, *, unit: str, dtype: Literal["int", "float"] = "float", null: str = ""
+        self,
+        *,
+        unit: str,
+        dtype: Literal["int", "float"] = "float",
+        null: str = "",
+        services: tuple[str, ...] | None = None,
     ) -> Callable[[Callable[[Rows], npt.NDArray[Any]]], Callable[[Rows], npt.NDArray[Any]]]:
-        """Declare a function of rows as the feature of the function's name; its docstring is the meaning."""
+        """Declare a function of rows as the feature of the function's name; its docstring is the meaning.
+
+        Parameters
+        ----------
+        unit, dtype, null
+            See `FeatureDefinition`.
+        services
+            The feature services that read it; the catalogue's own where it is not given.
+        """
 
         def declare(function: Callable[[Rows], npt.NDArray[Any]]) -> Callable[[Rows], npt.NDArray[Any]]:
-            self._add(
-                FeatureDefinition(function.__name__, dtype, unit, "", _meaning(function), null), function
-            )
+            name = function.__name__
+            read_by = self._services if services is None else services
+            meaning = _meaning(function)
+            self._add(FeatureDefinition(name, dtype, unit, "", meaning, null, read_by, name), function)
             return function
 
         return declare
@@ -64,6 +104,7 @@ class Catalogue(Generic[Rows]):
         unit: str,
         dtype: Literal["int", "float"] = "int",
         null: str = "",
+        services: tuple[str, ...] | Mapping[Window, tuple[str, ...]] | None = None,
     ) -> Callable[[Callable[[Rows, Window], npt.NDArray[Any]]], Callable[[Rows, Window], npt.NDArray[Any]]]:
         """Declare a function of rows and a window as one feature a window.
 
@@ -71,41 +112,76 @@ class Catalogue(Generic[Rows]):
         ----------
         name
             With ``{window}`` where the window's name belongs: ``spend_{window}_minor``.
+        windows, unit, dtype, null
+            See `FeatureDefinition`.
+        services
+            The feature services that read it over every window, or per window: then a window that is not
+            named is read by none. The catalogue's own services where it is not given.
         """
+        if isinstance(services, Mapping) and (unknown := services.keys() - set(windows)):
+            names = ", ".join(sorted(window.name for window in unknown))
+            raise ValueError(f"feature {name!r} names services of {names}, which it is not computed over")
 
         def declare(
             function: Callable[[Rows, Window], npt.NDArray[Any]],
         ) -> Callable[[Rows, Window], npt.NDArray[Any]]:
             for window in windows:
-                definition = FeatureDefinition(
-                    name.format(window=window.name), dtype, unit, window.name, _meaning(function), null
+                self._add(
+                    FeatureDefinition(
+                        name=name.format(window=window.name),
+                        dtype=dtype,
+                        unit=unit,
+                        window=window.name,
+                        meaning=_meaning(function),
+                        null_meaning=null,
+                        services=self._services_of(services, window),
+                        family=name,
+                    ),
+                    _bound(function, window),
                 )
-                self._add(definition, _bound(function, window))
             return function
 
         return declare
 
+    def _services_of(
+        self, services: tuple[str, ...] | Mapping[Window, tuple[str, ...]] | None, window: Window
+    ) -> tuple[str, ...]:
+        if services is None:
+            return self._services
+        return services.get(window, ()) if isinstance(services, Mapping) else services
+
     def _add(self, definition: FeatureDefinition, function: Callable[[Rows], npt.NDArray[Any]]) -> None:
-        if any(known.name == definition.name for known, _ in self._entries):
+        if definition.name in self._entries:
             raise ValueError(f"feature {definition.name!r} is declared twice")
-        self._entries.append((definition, function))
+        self._entries[definition.name] = definition, function
 
     def definitions(self) -> list[FeatureDefinition]:
         """Return every feature declared."""
-        return [definition for definition, _ in self._entries]
+        return [definition for definition, _ in self._entries.values()]
+
+    def names(self, *services: str) -> list[str]:
+        """Return the features that any of some services reads, in the order they were declared."""
+        return [one.name for one in self.definitions() if not set(services).isdisjoint(one.services)]
 
     def compute(self, rows: Rows, names: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
-        """Compute features, all of them or those named.
+        """Compute features, all of them or only those named, each once.
 
         Returns
         -------
-        Per name an array of shape (n_rows,): int64 or float64 with NaN for null.
+        Per name an array of shape (n_rows,): int64 or float64 with NaN for null; in the order declared.
+
+        Raises
+        ------
+        ValueError
+            If there is no feature of a name.
         """
-        wanted = None if names is None else set(names)
+        wanted = self._entries.keys() if names is None else set(names)
+        if unknown := sorted(wanted - self._entries.keys()):
+            raise ValueError(f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], list(self._entries))}")
         return {
-            definition.name: function(rows).astype(np.int64 if definition.dtype == "int" else np.float64)
-            for definition, function in self._entries
-            if wanted is None or definition.name in wanted
+            name: function(rows).astype(DTYPES[definition.dtype], copy=False)
+            for name, (definition, function) in self._entries.items()
+            if name in wanted
         }
 
 

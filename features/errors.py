@@ -5,6 +5,7 @@ TagtideError
 ├── EventLogError            the durable log or the lake
 ├── WindowError              a window that is not one
 ├── TagCatalogueError        a tag family's declaration
+├── IdentityError            links between ids, tombstones, and the key they are made with
 └── FeatureStoreError        Feast, its stores, or a feature that is missing
 """
 
@@ -27,6 +28,10 @@ class WindowError(TagtideError):
 
 class TagCatalogueError(TagtideError):
     """A tag family is declared wrongly."""
+
+
+class IdentityError(TagtideError):
+    """Ids cannot be linked, unlinked or erased as asked, or their tables cannot be read."""
 
 
 class FeatureStoreError(TagtideError):

@@ -5,7 +5,7 @@ Everything is built in Python from the two feature catalogues; no ``feature_stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
@@ -18,7 +18,6 @@ import yaml
 from configs.errors import ConfigError, did_you_mean
 from configs.home import Home
 from configs.settings import Settings
-from features.affinity import CUSTOMER_CONTEXT
 from features.errors import FeatureStoreError
 from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, KEY_PROFILE, LIFE_US
 
@@ -52,6 +51,10 @@ class Feature(Protocol):
     @property
     def meaning(self) -> str:
         """One sentence."""
+
+    @property
+    def services(self) -> Sequence[str]:
+        """The feature services that read it; a feature of none is no part of a view."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,8 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "propensity_v1": (CUSTOMER_SNAPSHOT,),
     "clv_v1": (CUSTOMER_SNAPSHOT,),
 }
-"""The snapshot views each model reads, by feature service."""
+"""The snapshot views that each model's feature service joins. Which features it reads of them, the features
+themselves say."""
 
 JOIN_KEYS = {
     "customer": "customer_id",
@@ -191,7 +195,8 @@ def feature_views(
     home
         Where the files lie. A home that was moved has to be applied again.
     customer_features, affinity_features
-        The catalogues of customer features and of features of a customer and a key.
+        The catalogues of customer features and of features of a customer and a key. A view has those that a
+        feature service reads: no snapshot is written of the others.
     """
     from feast import FeatureView, Field, FileSource
     from feast.data_format import ParquetFormat
@@ -213,6 +218,7 @@ def feature_views(
             fields = [
                 Field(name=feature.name, dtype=types[feature.dtype], description=feature.meaning)
                 for feature in features[view.name]
+                if feature.services
             ]
             fields.append(Field(name=view.instant_feature, dtype=Int64))
         built[view.name] = FeatureView(
@@ -232,21 +238,61 @@ def feature_views(
     return built
 
 
-def feature_services(views: dict[str, FeatureView]) -> list[FeatureService]:
-    """Build the feature service of every model.
+def feature_services(
+    views: Mapping[str, FeatureView],
+    customer_features: Sequence[Feature],
+    affinity_features: Sequence[Feature],
+) -> list[FeatureService]:
+    """Build the feature service of every model: of each of its views, the features that name the service.
 
-    A model of customers and keys reads of the customer only what gives context; see `CUSTOMER_CONTEXT`.
+    Parameters
+    ----------
+    views
+        From `feature_views`.
+    customer_features, affinity_features
+        The catalogues.
+
+    Raises
+    ------
+    FeatureStoreError
+        If a feature names a service that there is not, or one that does not look at its view.
     """
     from feast import FeatureService
 
-    services = []
-    for name, names in SERVICES.items():
-        inputs: list[Any] = [views[view] for view in names]
-        known = {field.name for field in views[names[0]].features}
-        if len(names) > 1 and known.issuperset(CUSTOMER_CONTEXT):
-            inputs[0] = views[names[0]][[*CUSTOMER_CONTEXT, view_named(names[0]).instant_feature]]
-        services.append(FeatureService(name=name, features=inputs))
-    return services
+    read: dict[tuple[str, str], list[str]] = {}
+    for features, homes in (
+        (customer_features, {CUSTOMER_SNAPSHOT}),
+        (affinity_features, {CATEGORY_SNAPSHOT, BRAND_SNAPSHOT}),
+    ):
+        for feature in features:
+            for service in feature.services:
+                for view in _views_read(feature.name, service, homes):
+                    read.setdefault((service, view), []).append(feature.name)
+    return [
+        FeatureService(
+            name=service,
+            features=[
+                views[view][[*read.get((service, view), []), VIEWS[view].instant_feature]] for view in names
+            ],
+        )
+        for service, names in SERVICES.items()
+    ]
+
+
+def _views_read(feature: str, service: str, homes: set[str]) -> list[str]:
+    if service not in SERVICES:
+        raise FeatureStoreError(
+            f"feature {feature!r} is for feature service {service!r}{did_you_mean(service, SERVICES)}; "
+            f"expected some of {', '.join(SERVICES)}"
+        )
+    views = [view for view in SERVICES[service] if view in homes]
+    if not views:
+        raise FeatureStoreError(
+            f"feature {feature!r} is for feature service {service!r}, which joins only "
+            f"{', '.join(SERVICES[service])}",
+            "declare it in the other catalogue, or for another feature service",
+        )
+    return views
 
 
 def repo_config(home: Home, settings: Settings, *, now: datetime | None = None) -> RepoConfig:

@@ -12,8 +12,9 @@ import polars as pl
 
 from features.affinity import CandidateRule, PairRows
 from features.customer import CustomerRows
+from features.lazy_columns import LazyColumns
 from features.memory import (
-    ATTENTION_TYPES,
+    KEY_COLUMNS,
     EventColumns,
     PairIndex,
     attention_pairs,
@@ -21,25 +22,29 @@ from features.memory import (
     customer_events,
     pair_events,
 )
+from features.packed_profile import pack_customer, pack_key
 from features.profile import (
+    CUSTOMER_FIELDS,
+    KEY_FIELDS,
     MOMENTS,
     ORDER_COUNT,
+    PAIR_FIELDS,
     Profile,
     customer_profile,
     key_profile,
-    pack_customer,
-    pack_key,
     pair_profile,
 )
 from features.windows import (
     LIFETIME,
-    NEVER,
     IntArray,
     KeyedEvents,
     WindowRows,
     expand,
     profile_boundary,
 )
+
+PACKED_AT_ONCE = 20_000
+"""Customers whose profiles are held at once while they are packed."""
 
 
 class History:
@@ -91,7 +96,7 @@ class History:
                 memory.event_time[order],
                 memory.known_at[order],
                 memory.event_type[order],
-                {name: values[order] for name, values in memory.columns.items()},
+                LazyColumns(tuple(memory.columns), lambda name: memory.columns[name][order]),
             )
         return self._keys[key_column]
 
@@ -154,34 +159,67 @@ class History:
     def packed_keys(self, key_column: str, boundary: int) -> Iterator[tuple[str, bytes]]:
         """Pack the profile of every category (or brand) at a boundary."""
         texts = self.columns.texts(key_column)
-        profile = key_profile(
-            self.keys(key_column), np.arange(len(texts)), np.full(len(texts), boundary, np.int64)
-        )
+        profile = key_profile(self.keys(key_column), np.arange(len(texts)), boundary)
+        fields = profile.matrix(KEY_FIELDS)
         for row, text in enumerate(texts):
-            yield text, pack_key(profile, row)
+            yield text, pack_key(fields[:, row])
 
-    def packed_profiles(self, boundary: int) -> Iterator[tuple[str, bytes]]:
-        """Pack the profile of every customer of whom something is known at a boundary."""
-        at = np.array([boundary])
-        everyone = np.arange(len(self.columns.customers))
-        profile = customer_profile(self.customers, everyone, np.repeat(at, len(everyone)))
-        pairs = {}
-        for key_column in ("category", "brand"):
-            index, memory = self.pairs(key_column)
-            numbers = np.arange(len(index))
-            all_pairs = np.repeat(at, len(numbers))
-            seen = WindowRows(memory, numbers, all_pairs).latest(ATTENTION_TYPES) != NEVER
-            numbers = numbers[seen]
-            orders = profile.total(ORDER_COUNT, LIFETIME)[index.customer[numbers]]
-            of_pairs = pair_profile(memory, numbers, all_pairs[seen], orders)
-            start = np.searchsorted(index.customer[numbers], everyone, side="left")
-            end = np.searchsorted(index.customer[numbers], everyone, side="right")
-            texts = self.columns.texts(key_column)
-            pairs[key_column] = texts, index.code[numbers], of_pairs, start, end
-        known = profile.fields["first_event"] != NEVER
-        for number in np.flatnonzero(known).tolist():
+    def packed_profiles(
+        self, boundary: int, customers: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """Pack the profile of customers of whom something is known at a boundary.
+
+        Parameters
+        ----------
+        boundary
+            µs since the epoch.
+        customers
+            Whose; everybody's where it is not given. One without events has none.
+        """
+        if customers is None:
+            numbers = np.arange(len(self.columns.customers))
+        else:
+            found = {self._number[name] for name in customers if name in self._number}
+            numbers = np.array(sorted(found), np.int64)
+        for start in range(0, len(numbers), PACKED_AT_ONCE):
+            yield from self._packed(numbers[start : start + PACKED_AT_ONCE], boundary)
+
+    def _packed(self, numbers: IntArray, boundary: int) -> Iterator[tuple[str, bytes]]:
+        everyone = WindowRows(self.customers, numbers, np.full(len(numbers), boundary))
+        numbers = numbers[everyone.until > everyone.begin]
+        profile = customer_profile(self.customers, numbers, boundary)
+        orders = profile.total(ORDER_COUNT, LIFETIME)
+        fields = profile.matrix(CUSTOMER_FIELDS)
+        pairs = {column: self._known_pairs(column, numbers, boundary, orders) for column in KEY_COLUMNS}
+        for row, number in enumerate(numbers.tolist()):
             mine = {}
-            for key_column, (texts, codes, of_pairs, start, end) in pairs.items():
-                here = slice(int(start[number]), int(end[number]))
-                mine[key_column] = ([texts[code] for code in codes[here].tolist()], of_pairs, here)
-            yield self.columns.customers[number], pack_customer(profile, number, mine)
+            for key_column, (texts, of_pairs, start) in pairs.items():
+                here = slice(int(start[row]), int(start[row + 1]))
+                mine[key_column] = texts[here], of_pairs[:, here]
+            yield self.columns.customers[number], pack_customer(fields[:, row], mine)
+
+    def _known_pairs(
+        self, key_column: str, customers: IntArray, boundary: int, orders: IntArray
+    ) -> tuple[list[str], IntArray, IntArray]:
+        """Return the keys that customers paid attention to by a boundary, and what is known of each.
+
+        Parameters
+        ----------
+        customers, orders
+            Shape (n_customers,): their numbers, and how many orders each had made by then.
+
+        Returns
+        -------
+        Texts; shape (len(PAIR_FIELDS), n_pairs); shape (n_customers + 1,): where each one's pairs begin.
+        """
+        index, memory = self.pairs(key_column)
+        owner, pair = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for rows, row, position in expand(*index.ranges(customers)):
+            everyone = WindowRows(memory, position, np.full(len(position), boundary))
+            seen = everyone.until > everyone.begin
+            owner.append(row[seen] + rows.start)
+            pair.append(position[seen])
+        row, chosen = np.concatenate(owner), np.concatenate(pair)
+        of_pairs = pair_profile(memory, chosen, boundary, orders[row])
+        start = np.searchsorted(row, np.arange(len(customers) + 1))
+        return self.key_texts(key_column, chosen), of_pairs.matrix(PAIR_FIELDS), start

@@ -19,16 +19,9 @@ from features.memory import (
     pair_events,
 )
 from features.packed_memory import columns_of_packed
-from features.profile import (
-    CUSTOMER_FIELDS,
-    MOMENTS,
-    PAIR_FIELDS,
-    Profile,
-    carry_of,
-    empty_profile,
-    unpack_customer,
-    unpack_keys,
-)
+from features.packed_profile import UnpackedProfiles, unpack_keys
+from features.packed_store import PackedRow
+from features.profile import KEY_FIELDS, MOMENTS, PAIR_FIELDS, Profile, carry_of, empty_profile
 from features.windows import IntArray, WindowRows
 
 
@@ -48,25 +41,19 @@ class KeyProfiles:
     profile: Profile
 
     @classmethod
-    def unpack(cls, packed: Mapping[str, bytes]) -> KeyProfiles:
-        """Read what the profile refresh published of each key."""
-        return cls({text: row for row, text in enumerate(packed)}, unpack_keys(list(packed.values())))
+    def unpack(cls, rows: Mapping[str, PackedRow]) -> KeyProfiles:
+        """Read what the profile refresh published of each key, by the key's text."""
+        boundary = np.array([row.event_us for row in rows.values()], np.int64)
+        profile = unpack_keys([row.value for row in rows.values()], boundary)
+        return cls({text: number for number, text in enumerate(rows)}, profile)
 
     def of(self, texts: Sequence[str], boundary: IntArray) -> Profile:
         """Return the profile of each text; one not known yet has nothing in it."""
         rows = np.array([self.number.get(text, -1) for text in texts], np.int64)
-        return _taken(self.profile, rows, boundary)
-
-
-def _taken(profile: Profile, rows: IntArray, boundary: IntArray) -> Profile:
-    """Take rows of a profile; -1 takes an empty one."""
-    found = rows >= 0
-    nothing = empty_profile(tuple(profile.fields), boundary)
-    fields = {}
-    for name, values in profile.fields.items():
-        fields[name] = nothing.fields[name]
-        fields[name][found] = values[rows[found]]
-    return Profile(boundary, fields)
+        found = rows >= 0
+        profile = empty_profile(KEY_FIELDS, boundary)
+        profile.matrix(KEY_FIELDS)[:, found] = self.profile.matrix(KEY_FIELDS)[:, rows[found]]
+        return profile
 
 
 class LiveCustomers:
@@ -76,8 +63,10 @@ class LiveCustomers:
     ----------
     customers
         Their ids.
-    memories, profiles
-        One each, as read from the online store; None where there is none.
+    memories
+        Packed memories, one each; None where there is none.
+    profiles
+        Rows of packed profiles, one each, as of their own instants; None where there is none.
     now_us
         The instant, µs since the epoch.
     boundary_us
@@ -92,7 +81,7 @@ class LiveCustomers:
         self,
         customers: Sequence[str],
         memories: Sequence[bytes | None],
-        profiles: Sequence[bytes | None],
+        profiles: Sequence[PackedRow | None],
         now_us: int,
         boundary_us: int,
         keys: Mapping[str, KeyProfiles],
@@ -100,17 +89,10 @@ class LiveCustomers:
     ) -> None:
         self.customers = customers
         self._keys = keys
-        self._unpacked = [None if one is None else unpack_customer(one) for one in profiles]
-        texts = {
-            key_column: {
-                text for one in self._unpacked if one is not None for text in one.pairs[key_column][0]
-            }
-            for key_column in KEY_COLUMNS
-        }
+        boundary = np.array([boundary_us if one is None else one.event_us for one in profiles], np.int64)
+        self._unpacked = UnpackedProfiles([None if one is None else one.value for one in profiles], boundary)
+        texts = {key_column: self._unpacked.texts(key_column) for key_column in KEY_COLUMNS}
         self._columns = columns_of_packed(memories, customers, texts)
-        boundary = np.array(
-            [boundary_us if one is None else one.customer.boundary[0] for one in self._unpacked], np.int64
-        )
         self.is_stale = now_us - boundary >= PROFILE_LIFE_US
         self.is_known = np.array(
             [
@@ -118,19 +100,12 @@ class LiveCustomers:
                 for memory, profile in zip(memories, profiles, strict=True)
             ]
         )
-        self._events = customer_events(self._columns, zone, carry_of(profile := self._profile(boundary)))
+        profile = self._unpacked.customers
+        self._events = customer_events(self._columns, zone, carry_of(profile))
         count = len(customers)
         self.rows = CustomerRows(
             self._events, np.arange(count), np.full(count, now_us, np.int64), profile, zone
         )
-
-    def _profile(self, boundary: IntArray) -> Profile:
-        profile = empty_profile(CUSTOMER_FIELDS, boundary)
-        for row, one in enumerate(self._unpacked):
-            if one is not None:
-                for name, values in one.customer.fields.items():
-                    profile.fields[name][row] = values[0]
-        return profile
 
     def pair_rows(self, key_column: str, rule: CandidateRule) -> tuple[PairRows, list[str]]:
         """Return the customers' pairs worth a claim, ready for their features, and each pair's key."""
@@ -149,17 +124,11 @@ class LiveCustomers:
         """Number the pairs of profiles and memories together, with a profile row for each."""
         texts = self._columns.texts(key_column)
         number = {text: code for code, text in enumerate(texts)}
-        stored = [(row, *one.pairs[key_column]) for row, one in enumerate(self._unpacked) if one is not None]
-        customer = np.repeat(
-            np.array([row for row, _, _ in stored], np.int64), [len(names) for _, names, _ in stored]
-        )
-        code = np.array([number[text] for _, names, _ in stored for text in names], np.int64)
+        customer = self._unpacked.owners(key_column)
+        code = np.array([number[text] for text in self._unpacked.texts(key_column)], np.int64)
         fresh = attention_pairs(self._events, key_column, len(texts))
         index = PairIndex.of(np.r_[customer, fresh.customer], np.r_[code, fresh.code], len(texts))
         profile = empty_profile(PAIR_FIELDS, self.rows.profile.boundary[index.customer])
-        position = index.find(customer, code)
-        for name in PAIR_FIELDS:
-            parts = [one.fields[name] for _, _, one in stored]
-            if parts:
-                profile.fields[name][position] = np.concatenate(parts)
+        stored = self._unpacked.pairs(key_column).matrix(PAIR_FIELDS)
+        profile.matrix(PAIR_FIELDS)[:, index.find(customer, code)] = stored
         return index, profile

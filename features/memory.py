@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.day_parts import DAY_PARTS, day_part
 from features.events import EVENT_TYPES, TYPE_CODES
-from features.windows import HOUR_72, NEVER, IntArray, KeyedEvents, local_weekday, running_max
+from features.lazy_columns import LazyColumns
+from features.sequences import Carry, Orders, first_of_each, session_starts
+from features.windows import HOUR_72, NEVER, IntArray, KeyedEvents, local_weekday
 
 PROFILE_LIFE_US = HOUR_72.length_us or 0
 """A profile at least this old is stale."""
 
 ORDER_TYPES = ("purchase",)
 ATTENTION_TYPES = ("view", "add_to_cart", "purchase")
+ACTIVITY_TYPES = tuple(name for name in EVENT_TYPES if name != "contact")
+"""What customers do themselves."""
 KEY_COLUMNS = ("category", "brand")
 MONEY_COLUMNS = ("amount_minor", "discount_minor", "coupon_minor")
-MINUTE_US = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,9 @@ class EventColumns:
     ----------
     customers, categories, brands
         Texts; the columns below index into them.
-    customer, event_type, event_time, known_at, category, brand, quantity
-        Shape (n,), int64; times in µs since the epoch; a null category or brand is -1.
+    customer, event_type, event_time, known_at, category, brand, item, quantity
+        Shape (n,), int64; times in µs since the epoch; a null category, brand or item is -1. Of items there
+        are only codes, equal where the items are.
     amount_minor, discount_minor, coupon_minor
         Shape (n,), int64; null is 0 and so adds to counts only.
     """
@@ -46,6 +53,7 @@ class EventColumns:
     known_at: IntArray
     category: IntArray
     brand: IntArray
+    item: IntArray
     quantity: IntArray
     amount_minor: IntArray
     discount_minor: IntArray
@@ -75,6 +83,8 @@ def columns_of(events: pl.DataFrame, customers: Sequence[str] | None = None) -> 
     categories = sorted(events["category"].drop_nulls().unique().to_list())
     brands = sorted(events["brand"].drop_nulls().unique().to_list())
 
+    items = sorted(events["item_id"].drop_nulls().unique().to_list())
+
     def codes(column: str, texts: Sequence[str]) -> IntArray:
         if not texts:
             return np.full(events.height, -1, np.int64)
@@ -95,6 +105,7 @@ def columns_of(events: pl.DataFrame, customers: Sequence[str] | None = None) -> 
         known_at=np.maximum(event_time, integers("ingested_at")),
         category=codes("category", categories),
         brand=codes("brand", brands),
+        item=codes("item_id", items),
         quantity=integers("quantity"),
         amount_minor=integers("amount_minor"),
         discount_minor=integers("discount_minor"),
@@ -102,47 +113,64 @@ def columns_of(events: pl.DataFrame, customers: Sequence[str] | None = None) -> 
     )
 
 
-@dataclass(frozen=True)
-class Carry:
-    """What a memory that begins at a profile's boundary needs to know of the time before.
-
-    Attributes
-    ----------
-    boundary
-        Shape (key_count,), µs: the profile's boundary.
-    last_order_time
-        Shape (key_count,), µs; `NEVER` where there was none.
-    order_count
-        Shape (key_count,): orders up to the boundary.
-    """
-
-    boundary: IntArray
-    last_order_time: IntArray
-    order_count: IntArray
-
-
 def customer_events(columns: EventColumns, zone: ZoneInfo, carry: Carry | None = None) -> KeyedEvents:
-    """Sort events by customer and derive what windows sum: orders, gaps between them, weekdays.
+    """Sort events by customer and derive what windows sum: orders, their gaps, days and hours, sessions.
 
     An order is all purchase lines of a customer with one event time that became known together. The gap of an
     order is the time since the latest order known before it; a late order has none. ``order_ordinal`` counts
-    a customer's orders from 1 in the sequence in which they became known.
+    a customer's orders from 1 in the sequence in which they became known. Each column is made when it is
+    first asked for.
     """
     order = np.lexsort((columns.event_type, columns.event_time, columns.known_at, columns.customer))
     key, known_at, event_time = columns.customer[order], columns.known_at[order], columns.event_time[order]
     event_type = columns.event_type[order]
-    extra = {
-        "category": columns.category[order],
-        "brand": columns.brand[order],
-        "quantity": columns.quantity[order],
-        **{name: getattr(columns, name)[order] for name in MONEY_COLUMNS},
-        "weekday": local_weekday(event_time, zone),
-        "is_discounted": (columns.discount_minor[order] > 0).astype(np.int64),
-        "has_coupon": (columns.coupon_minor[order] > 0).astype(np.int64),
+
+    def taken(name: str) -> Callable[[], IntArray]:
+        return lambda: getattr(columns, name)[order]
+
+    @cache
+    def orders() -> Orders:
+        return Orders(key, known_at, event_time, _is_of(event_type, ORDER_TYPES), carry)
+
+    @cache
+    def weekday() -> IntArray:
+        return local_weekday(orders().event_time, zone)
+
+    @cache
+    def part() -> IntArray:
+        return day_part(orders().event_time, zone)
+
+    @cache
+    def starts() -> IntArray:
+        is_activity = _is_of(event_type, ACTIVITY_TYPES)
+        return session_starts(key, known_at, event_time, is_activity, carry).astype(np.int64)
+
+    def begun() -> IntArray:
+        counts = starts() > 0
+        if carry is not None:
+            # The oldest events of a short memory follow on none; of those before it the profile knows.
+            counts &= known_at > carry.boundary[key]
+        return np.where(counts, event_time, NEVER)
+
+    def on_weekday(day: int) -> Callable[[], IntArray]:
+        return lambda: orders().on_first_lines(weekday() == day)
+
+    def in_part(number: int) -> Callable[[], IntArray]:
+        return lambda: orders().on_first_lines(part() == number)
+
+    makers: dict[str, Callable[[], IntArray]] = {
+        **{name: taken(name) for name in ("category", "brand", "item", "quantity", *MONEY_COLUMNS)},
+        "is_discounted": lambda: (columns.discount_minor[order] > 0).astype(np.int64),
+        "has_coupon": lambda: (columns.coupon_minor[order] > 0).astype(np.int64),
+        "minus_event_time": lambda: -event_time,
+        **_order_columns(orders),
+        "order_ordinal": lambda: orders().ordinal_of_lines(),
+        **{f"order_weekday_{day}": on_weekday(day) for day in range(7)},
+        **{f"order_{name}": in_part(number) for number, name in enumerate(DAY_PARTS)},
+        "session_start": starts,
+        "session_start_time": begun,
     }
-    extra |= _order_columns(key, known_at, event_time, event_type, carry)
-    extra |= {f"order_weekday_{day}": extra["order"] * (extra["weekday"] == day) for day in range(7)}
-    return KeyedEvents(len(columns.customers), key, event_time, known_at, event_type, extra)
+    return KeyedEvents(len(columns.customers), key, event_time, known_at, event_type, LazyColumns.of(makers))
 
 
 def pair_events(
@@ -159,13 +187,36 @@ def pair_events(
     pair = np.sort(pair, kind="stable")
     known_at, event_time = customers.known_at[order], customers.event_time[order]
     event_type = customers.event_type[order]
-    extra = {
-        name: customers.columns[name][order]
-        for name in ("order_ordinal", "quantity", *MONEY_COLUMNS, "is_discounted", "has_coupon")
+
+    def taken(name: str) -> Callable[[], IntArray]:
+        return lambda: customers.columns[name][order]
+
+    @cache
+    def orders() -> Orders:
+        return Orders(pair, known_at, event_time, _is_of(event_type, ORDER_TYPES), carry)
+
+    names = ("order_ordinal", "quantity", *MONEY_COLUMNS, "is_discounted", "has_coupon")
+    makers = {
+        **{name: taken(name) for name in names},
+        "minus_event_time": lambda: -event_time,
+        **_order_columns(orders),
+        "moment": lambda: first_of_each(pair, known_at, event_time).astype(np.int64),
     }
-    extra |= _order_columns(pair, known_at, event_time, event_type, carry, with_ordinal=False)
-    extra["moment"] = _first_of_each(pair, known_at, event_time).astype(np.int64)
-    return KeyedEvents(len(pairs), pair, event_time, known_at, event_type, extra)
+    return KeyedEvents(len(pairs), pair, event_time, known_at, event_type, LazyColumns.of(makers))
+
+
+def _is_of(event_type: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.isin(event_type, [TYPE_CODES[name] for name in names])
+
+
+def _order_columns(orders: Callable[[], Orders]) -> dict[str, Callable[[], IntArray]]:
+    return {
+        "order": lambda: orders().on_first_lines(1),
+        "order_before": lambda: orders().on_first_lines(orders().before, elsewhere=NEVER),
+        "gap_count": lambda: orders().on_first_lines(orders().before != NEVER),
+        "gap_minutes": lambda: orders().on_first_lines(orders().gap_minutes),
+        "gap_minutes_squared": lambda: orders().on_first_lines(orders().gap_minutes ** 2),
+    }
 
 
 @dataclass(frozen=True)
@@ -192,7 +243,9 @@ class PairIndex:
     def of(cls, customer: IntArray, code: IntArray, code_count: int) -> PairIndex:
         """Number the distinct pairs of two columns; negative codes are left out."""
         size = max(code_count, 1)
-        distinct = np.unique(customer[code >= 0] * size + code[code >= 0])
+        # np.unique hashes integers, which takes several times as long as sorting them.
+        composite = np.sort(customer[code >= 0] * size + code[code >= 0])
+        distinct = composite[np.r_[True, composite[1:] != composite[:-1]][: len(composite)]]
         return cls(distinct // size, distinct % size, size)
 
     def find(self, customer: IntArray, code: IntArray) -> IntArray:
@@ -212,65 +265,3 @@ def attention_pairs(customers: KeyedEvents, key_column: str, code_count: int) ->
     """Return the pairs of customer and category (or brand) with a view, cart or purchase."""
     code = np.where(customers.of_types(ATTENTION_TYPES), customers.columns[key_column], -1)
     return PairIndex.of(customers.key, code, code_count)
-
-
-def _first_of_each(key: IntArray, known_at: IntArray, event_time: IntArray) -> npt.NDArray[np.bool_]:
-    first = np.ones(len(key), bool)
-    first[1:] = (key[1:] != key[:-1]) | (known_at[1:] != known_at[:-1]) | (event_time[1:] != event_time[:-1])
-    return first
-
-
-def _order_columns(
-    key: IntArray,
-    known_at: IntArray,
-    event_time: IntArray,
-    event_type: IntArray,
-    carry: Carry | None,
-    *,
-    with_ordinal: bool = True,
-) -> dict[str, IntArray]:
-    purchase = event_type == TYPE_CODES["purchase"]
-    lines = np.flatnonzero(purchase)
-    starts = _first_of_each(key[lines], known_at[lines], event_time[lines])
-    firsts = lines[starts]
-    if carry is not None:
-        counted = known_at[firsts] > carry.boundary[key[firsts]]
-    else:
-        counted = np.ones(len(firsts), bool)
-    order_key, order_time = key[firsts], event_time[firsts]
-
-    so_far = running_max(order_key, order_time, counted)
-    before = np.full(len(firsts), NEVER)
-    before[1:] = np.where(order_key[1:] == order_key[:-1], so_far[:-1], NEVER)
-    if carry is not None and len(firsts):
-        before = np.maximum(before, carry.last_order_time[order_key])
-    gap_us = np.where((before != NEVER) & counted, order_time - np.where(before == NEVER, 0, before), 0)
-    gap_minutes = np.maximum(gap_us, 0) // MINUTE_US
-
-    n = len(key)
-    is_order, gap_count, gap, gap_squared = (np.zeros(n, np.int64) for _ in range(4))
-    is_order[firsts] = 1
-    gap_count[firsts] = gap_us > 0
-    gap[firsts] = gap_minutes
-    gap_squared[firsts] = gap_minutes**2
-    derived = {
-        "order": is_order,
-        "gap_count": gap_count,
-        "gap_minutes": gap,
-        "gap_minutes_squared": gap_squared,
-        "minus_event_time": -event_time,
-    }
-    if with_ordinal:
-        running = np.cumsum(counted)
-        base = np.zeros(len(firsts), np.int64)
-        if len(firsts):
-            new_key = np.flatnonzero(np.r_[True, order_key[1:] != order_key[:-1]])
-            sizes = np.diff(np.r_[new_key, len(firsts)])
-            base = np.repeat(np.r_[0, running[new_key[1:] - 1]], sizes)
-        ordinal_of_order = running - base
-        if carry is not None and len(firsts):
-            ordinal_of_order = ordinal_of_order + carry.order_count[order_key]
-        ordinal = np.zeros(n, np.int64)
-        ordinal[lines] = np.where(counted, ordinal_of_order, 0)[np.cumsum(starts) - 1]
-        derived["order_ordinal"] = ordinal
-    return derived

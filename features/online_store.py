@@ -22,8 +22,9 @@ from pydantic import AwareDatetime
 from typing_extensions import override
 
 from features.errors import FeatureStoreError
-from features.packed_store import PackedRow, PackedStore, SqlitePackedStore, packed_key
+from features.packed_store import PackedRow, PackedStore, packed_key
 from features.redis_packed_store import RedisPackedStore
+from features.sqlite_packed_store import SqlitePackedStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

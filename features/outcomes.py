@@ -15,8 +15,9 @@ import polars as pl
 
 from features.events import TYPE_CODES
 from features.memory import EventColumns, columns_of
+from features.sorted_axis import SortedAxis
 from features.tags import Condition, TagFamily
-from features.windows import HOUR_US, IntArray, SortedAxis
+from features.windows import HOUR_US, IntArray
 
 CONFIRMED, REFUTED, UNOBSERVED = 1, 0, -1
 OUTCOME_NAMES = {CONFIRMED: "confirmed", REFUTED: "refuted", UNOBSERVED: "unobserved"}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from features.errors import FeatureStoreError
-from features.events import EVENT_TYPES
+from features.events import TYPE_CODES, plain_columns
 from features.memory import EventColumns
 from features.windows import HOUR_US, NEVER, IntArray
 
@@ -34,9 +38,10 @@ class PackedEvents(msgspec.Struct, array_like=True):
     coupon_minor: bytes
     category: list[str | None]
     brand: list[str | None]
+    item: list[str | None]
 
 
-PACKED_VERSION = 1
+PACKED_VERSION = 2
 _decoder = msgspec.msgpack.Decoder(PackedEvents)
 _encoder = msgspec.msgpack.Encoder()
 _INT_FIELDS = (
@@ -48,6 +53,16 @@ _INT_FIELDS = (
     "discount_minor",
     "coupon_minor",
 )
+_TEXT_FIELDS = ("category", "brand", "item")
+Text = TypeVar("Text", str, str | None)
+_MEASURES = ("quantity", "amount_minor", "discount_minor", "coupon_minor")
+_PACKED_COLUMNS = (
+    *("customer_id", "event_time", "ingested_at", "source", "event_id", "event_type"),
+    *_MEASURES,
+    *("category", "brand", "item_id"),
+)
+_FEW_ROWS = 10_000
+_ORDER = itemgetter(0, 1, 2)
 
 
 def decode_memory(packed: bytes) -> PackedEvents:
@@ -83,8 +98,7 @@ def columns_of_packed(
     present = [(number, memory) for number, memory in enumerate(memories) if memory is not None]
 
     def joined(field: str) -> IntArray:
-        parts = [np.frombuffer(getattr(memory, field), np.int64) for _, memory in present]
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return np.frombuffer(b"".join([getattr(memory, field) for _, memory in present]), np.int64)
 
     def coded(field: str) -> tuple[list[str], IntArray]:
         texts = [text for _, memory in present for text in getattr(memory, field)]
@@ -94,6 +108,7 @@ def columns_of_packed(
 
     categories, category = coded("category")
     brands, brand = coded("brand")
+    _, item = coded("item")
     sizes = [len(memory.event_key) for _, memory in present]
     return EventColumns(
         customers=customers,
@@ -102,6 +117,7 @@ def columns_of_packed(
         customer=np.repeat(np.array([number for number, _ in present], np.int64), sizes),
         category=category,
         brand=brand,
+        item=item,
         **{field: joined(field) for field in _INT_FIELDS},
     )
 
@@ -126,43 +142,43 @@ def pack_memories(events: pl.DataFrame, now_us: int) -> dict[str, bytes]:
     -------
     Per customer with at least one remembered event, the packed bytes. They do not depend on the rows' order.
     """
-    known = pl.max_horizontal("event_time", "ingested_at").dt.epoch("us")
-    rows = (
-        events.with_columns(known_us=known)
-        .filter((pl.col("known_us") <= now_us) & (pl.col("known_us") > now_us - SHORT_MEMORY_US))
-        .with_columns(
-            event_key=pl.concat_str("source", "event_id", separator="\x1f"),
-            time_us=pl.col("event_time").dt.epoch("us"),
-            type_code=pl.col("event_type").cast(pl.Enum(EVENT_TYPES)).to_physical().cast(pl.Int64),
-        )
-        .sort("customer_id", "known_us", "time_us", "event_key")
-        .unique("event_key", keep="first", maintain_order=True)
-    )
-    packed = {}
-    for frame in rows.partition_by("customer_id", maintain_order=True):
-        packed[str(frame["customer_id"][0])] = _pack_frame(frame)
-    return packed
+    if events.height > _FEW_ROWS:
+        known = pl.max_horizontal("event_time", "ingested_at").dt.epoch("us")
+        events = events.filter((known <= now_us) & (known > now_us - SHORT_MEMORY_US))
+    of_customer: dict[str, list[tuple[Any, ...]]] = {}
+    # Row by row: a customer has a handful of events, for which any set-up would cost more than the work.
+    values = plain_columns(events, _PACKED_COLUMNS)
+    for customer, event_time, ingested_at, source, event_id, event_type, *others in zip(*values, strict=True):
+        known_at = max(event_time, ingested_at)
+        if now_us - SHORT_MEMORY_US < known_at <= now_us:
+            row = (known_at, event_time, f"{source}\x1f{event_id}", TYPE_CODES[event_type], *others)
+            of_customer.setdefault(customer, []).append(row)
+    return {customer: _pack_rows(of_customer[customer]) for customer in sorted(of_customer)}
 
 
-def _pack_frame(frame: pl.DataFrame) -> bytes:
-    def integers(column: str) -> bytes:
-        return frame[column].cast(pl.Int64).fill_null(0).to_numpy().tobytes()
-
+def _pack_rows(rows: list[tuple[Any, ...]]) -> bytes:
+    rows.sort(key=_ORDER)
+    first_known: dict[str, tuple[Any, ...]] = {}
+    for row in rows:
+        first_known.setdefault(row[2], row)
+    known_at, event_time, event_key, event_type, *others = zip(*first_known.values(), strict=True)
+    measures, texts = others[: len(_MEASURES)], others[len(_MEASURES) :]
+    values: dict[str, Any] = dict(zip(_MEASURES, map(_int64, measures), strict=True))
+    values |= zip(_TEXT_FIELDS, map(list, texts), strict=True)
     return _encoder.encode(
         PackedEvents(
             version=PACKED_VERSION,
-            event_key=frame["event_key"].to_list(),
-            event_type=integers("type_code"),
-            event_time=integers("time_us"),
-            known_at=integers("known_us"),
-            quantity=integers("quantity"),
-            amount_minor=integers("amount_minor"),
-            discount_minor=integers("discount_minor"),
-            coupon_minor=integers("coupon_minor"),
-            category=frame["category"].to_list(),
-            brand=frame["brand"].to_list(),
+            event_key=list(event_key),
+            event_type=_int64(event_type),
+            event_time=_int64(event_time),
+            known_at=_int64(known_at),
+            **values,
         )
     )
+
+
+def _int64(values: Iterable[int | None]) -> bytes:
+    return array("q", [value or 0 for value in values]).tobytes()
 
 
 def merge_memory(packed: bytes | None, added: bytes, now_us: int) -> bytes:
@@ -181,25 +197,40 @@ def merge_memory(packed: bytes | None, added: bytes, now_us: int) -> bytes:
         The instant, µs since the epoch.
     """
     parts = [decode_memory(one) for one in (packed, added) if one is not None]
-    numbers = {
-        name: np.concatenate([np.frombuffer(getattr(part, name), np.int64) for part in parts])
+    known = b"".join([part.known_at for part in parts])
+    if all(_follows(before, after) for before, after in pairwise(parts)):
+        kept: list[int] | slice = slice(
+            int(np.searchsorted(np.frombuffer(known, np.int64), now_us - SHORT_MEMORY_US, "right")), None
+        )
+    else:
+        kept = _in_order(parts, np.frombuffer(known, np.int64).tolist(), now_us)
+    numbers: dict[str, Any] = {
+        name: np.frombuffer(b"".join([getattr(part, name) for part in parts]), np.int64)[kept].tobytes()
         for name in _INT_FIELDS
     }
+    texts: dict[str, Any] = {
+        name: _taken([text for part in parts for text in getattr(part, name)], kept) for name in _TEXT_FIELDS
+    }
+    keys = _taken([key for part in parts for key in part.event_key], kept)
+    return _encoder.encode(PackedEvents(version=PACKED_VERSION, event_key=keys, **texts, **numbers))
+
+
+def _follows(before: PackedEvents, after: PackedEvents) -> bool:
+    """Tell whether every event of one memory became known before those of the other, and none is in both."""
+    if not before.known_at or not after.known_at:
+        return True
+    last, first = np.frombuffer(before.known_at[-8:], np.int64), np.frombuffer(after.known_at[:8], np.int64)
+    return bool(first[0] > last[0]) and set(after.event_key).isdisjoint(before.event_key)
+
+
+def _in_order(parts: Sequence[PackedEvents], known: Sequence[int], now_us: int) -> list[int]:
+    times = np.frombuffer(b"".join([part.event_time for part in parts]), np.int64).tolist()
     keys = [key for part in parts for key in part.event_key]
-    categories = [text for part in parts for text in part.category]
-    brands = [text for part in parts for text in part.brand]
-    known, times = numbers["known_at"].tolist(), numbers["event_time"].tolist()
     first_known: dict[str, int] = {}
     for position in sorted(range(len(keys)), key=lambda place: (known[place], times[place], keys[place])):
         first_known.setdefault(keys[position], position)
-    kept = [position for position in first_known.values() if known[position] > now_us - SHORT_MEMORY_US]
-    chosen = np.array(kept, np.int64)
-    return _encoder.encode(
-        PackedEvents(
-            version=PACKED_VERSION,
-            event_key=[keys[position] for position in kept],
-            category=[categories[position] for position in kept],
-            brand=[brands[position] for position in kept],
-            **{name: numbers[name][chosen].tobytes() for name in _INT_FIELDS},
-        )
-    )
+    return [position for position in first_known.values() if known[position] > now_us - SHORT_MEMORY_US]
+
+
+def _taken(values: list[Text], kept: list[int] | slice) -> list[Text]:
+    return values[kept] if isinstance(kept, slice) else [values[position] for position in kept]

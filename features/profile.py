@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
 
-import msgspec
 import numpy as np
 
-from features.errors import FeatureStoreError
+from features.boundary_rows import BoundaryRows
+from features.day_parts import DAY_PARTS
 from features.events import EVENT_TYPES
-from features.memory import ATTENTION_TYPES, ORDER_TYPES, Carry
+from features.lazy_columns import LazyColumns
+from features.memory import ACTIVITY_TYPES, ATTENTION_TYPES, ORDER_TYPES
+from features.sequences import Carry
 from features.windows import (
     DAY_7,
     DAY_30,
     DAY_90,
+    DAY_365,
     LIFETIME,
     LONG_WINDOWS,
     NEVER,
@@ -39,6 +40,8 @@ DISCOUNTED_LINES = Measure("discounted_line_count", ORDER_TYPES, "is_discounted"
 COUPON_LINES = Measure("coupon_line_count", ORDER_TYPES, "has_coupon")
 REFUND = Measure("refund_minor", ("refund",), "amount_minor")
 ATTENTION = Measure("attention_count", ATTENTION_TYPES)
+ACTIVITY = Measure("activity_count", ACTIVITY_TYPES)
+SESSIONS = Measure("session_count", ACTIVITY_TYPES, "session_start")
 MOMENTS = Measure("moment_count", ATTENTION_TYPES, "moment")
 GAP_COUNT = Measure("gap_count", ORDER_TYPES, "gap_count")
 GAP_MINUTES = Measure("gap_minutes", ORDER_TYPES, "gap_minutes")
@@ -47,6 +50,14 @@ COUNTS = {name: Measure(f"{name}_count", (name,)) for name in EVENT_TYPES}
 WEEKDAY_ORDERS = tuple(
     Measure(f"order_weekday_{day}", ORDER_TYPES, f"order_weekday_{day}") for day in range(7)
 )
+DAY_PART_ORDERS = tuple(Measure(f"order_{part}", ORDER_TYPES, f"order_{part}") for part in DAY_PARTS)
+
+DISTINCT_TYPES = (
+    *("view", "add_to_cart", "remove_from_cart", "purchase"),
+    *("refund", "interaction", "coupon"),
+)
+DISTINCT_COLUMNS = ("item", "category", "brand")
+"""Of events of which types, and of which of their columns, the different values are counted."""
 
 RECENT_ORDERS = 30
 """Of how many of the customer's latest orders a pair remembers whether the key was in them."""
@@ -61,23 +72,35 @@ def field_name(measure: Measure, window: Window) -> str:
     return f"{measure.name}@{window.name}"
 
 
+def distinct_name(event_type: str, column: str, window: Window) -> str:
+    """Return the profile field of how many different values a column has over a window.
+
+    >>> distinct_name("view", "item", DAY_30)
+    'view_distinct_item_count@30d'
+    """
+    return f"{event_type}_distinct_{column}_count@{window.name}"
+
+
+DAY_WINDOWS = (DAY_7, DAY_30, DAY_90, DAY_365)
 CUSTOMER_SUMS: tuple[tuple[Measure, Window], ...] = (
-    *((measure, window) for measure in (ORDER_COUNT, SPEND, LINE_COUNT) for window in LONG_WINDOWS),
-    *((measure, window) for measure in (DISCOUNT, COUPON, REFUND) for window in (DAY_30, DAY_90, LIFETIME)),
+    *((measure, window) for measure in (ORDER_COUNT, SPEND, LINE_COUNT, REFUND) for window in LONG_WINDOWS),
+    *((measure, window) for measure in (DISCOUNT, COUPON) for window in (DAY_30, DAY_90, DAY_365)),
     *((measure, window) for measure in (DISCOUNTED_LINES, COUPON_LINES) for window in (DAY_90,)),
-    *(
-        (COUNTS[name], window)
-        for name in EVENT_TYPES
-        if name != "purchase"
-        for window in (DAY_7, DAY_30, DAY_90)
-    ),
+    *((COUNTS[name], window) for name in EVENT_TYPES if name != "purchase" for window in DAY_WINDOWS),
+    *((COUNTS[name], LIFETIME) for name in ("interaction", "referral")),
     *((measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED, *WEEKDAY_ORDERS)),
-    *((measure, DAY_90) for measure in (GAP_COUNT, GAP_MINUTES, *WEEKDAY_ORDERS)),
+    *((measure, DAY_90) for measure in (GAP_COUNT, GAP_MINUTES, *WEEKDAY_ORDERS, *DAY_PART_ORDERS)),
+    *((SESSIONS, window) for window in (DAY_7, DAY_30, DAY_90)),
+    (ACTIVITY, DAY_30),
 )
 PAIR_SUMS: tuple[tuple[Measure, Window], ...] = (
     *((ORDER_COUNT, window) for window in LONG_WINDOWS),
-    *((SPEND, window) for window in (DAY_30, DAY_90)),
-    *((ATTENTION, window) for window in (DAY_7, DAY_30, DAY_90)),
+    *((SPEND, window) for window in DAY_WINDOWS),
+    *(
+        (measure, window)
+        for measure in (ATTENTION, COUNTS["view"], COUNTS["add_to_cart"])
+        for window in (DAY_7, DAY_30, DAY_90)
+    ),
     (MOMENTS, DAY_90),
     *((measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED)),
     (DISCOUNTED_LINES, DAY_90),
@@ -88,21 +111,117 @@ KEY_SUMS: tuple[tuple[Measure, Window], ...] = (
     *((measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES)),
 )
 
-CUSTOMER_FIELDS = (
-    *(field_name(measure, window) for measure, window in CUSTOMER_SUMS),
-    *(f"last_{name}" for name in EVENT_TYPES),
-    "first_purchase",
-    "first_event",
+
+@dataclass(frozen=True)
+class Contents:
+    """What the profiles of one kind hold, and how each field is found among events.
+
+    Attributes
+    ----------
+    sums
+        Per field what is summed, and over which window.
+    latest
+        Per field the largest value of a column over events of some types.
+    earliest
+        Per field the first time of events of some types.
+    distinct
+        Per field of which type's events which column's different values are counted, and over which window.
+    """
+
+    sums: Mapping[str, tuple[Measure, Window]]
+    latest: Mapping[str, tuple[tuple[str, ...], str]]
+    earliest: Mapping[str, tuple[str, ...]]
+    distinct: Mapping[str, tuple[str, str, Window]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, in their order."""
+        return (*self.sums, *self.latest, *self.earliest, *self.distinct)
+
+    def look_up(self, rows: WindowRows | BoundaryRows, name: str) -> IntArray:
+        """Return a field as of the rows' instants, shape (n_rows,)."""
+        if name in self.latest:
+            return rows.latest(*self.latest[name])
+        if name in self.earliest:
+            return rows.earliest(self.earliest[name])
+        if name in self.distinct:
+            event_type, column, window = self.distinct[name]
+            return rows.distinct((event_type,), column, window.length_us)
+        measure, window = self.sums[name]
+        return rows.sum(measure, window.length_us)
+
+
+def _named(sums: Sequence[tuple[Measure, Window]]) -> Mapping[str, tuple[Measure, Window]]:
+    return {field_name(measure, window): (measure, window) for measure, window in sums}
+
+
+CUSTOMER_CONTENTS = Contents(
+    sums=_named(CUSTOMER_SUMS),
+    latest={
+        **{f"last_{name}": ((name,), "event_time") for name in EVENT_TYPES},
+        "last_order_before": (ORDER_TYPES, "order_before"),
+        "last_session_start": (ACTIVITY_TYPES, "session_start_time"),
+    },
+    earliest={"first_purchase": ORDER_TYPES, "first_event": EVENT_TYPES},
+    distinct={
+        distinct_name(event_type, column, window): (event_type, column, window)
+        for event_type in DISTINCT_TYPES
+        for column in DISTINCT_COLUMNS
+        for window in DAY_WINDOWS
+    },
 )
-PAIR_FIELDS = (
-    *(field_name(measure, window) for measure, window in PAIR_SUMS),
-    "last_attention",
-    "last_purchase",
-    "first_purchase",
-    "last_order_ordinal",
-    "recent_orders",
+PAIR_CONTENTS = Contents(
+    sums=_named(PAIR_SUMS),
+    latest={
+        "last_attention": (ATTENTION_TYPES, "event_time"),
+        "last_add_to_cart": (("add_to_cart",), "event_time"),
+        "last_purchase": (ORDER_TYPES, "event_time"),
+        "last_order_before": (ORDER_TYPES, "order_before"),
+        "last_order_ordinal": (ORDER_TYPES, "order_ordinal"),
+    },
+    earliest={"first_purchase": ORDER_TYPES},
+    distinct={},
 )
-KEY_FIELDS = tuple(field_name(measure, window) for measure, window in KEY_SUMS)
+KEY_CONTENTS = Contents(_named(KEY_SUMS), {}, {}, {})
+
+CUSTOMER_FIELDS = CUSTOMER_CONTENTS.names
+PAIR_FIELDS = (*PAIR_CONTENTS.names, "recent_orders")
+KEY_FIELDS = KEY_CONTENTS.names
+
+
+class MatrixFields(Mapping[str, IntArray]):
+    """Fields that lie in one matrix.
+
+    Parameters
+    ----------
+    names
+        The fields, in the order of the matrix's rows.
+    matrix
+        Shape (n_fields, n_rows), int64.
+    """
+
+    def __init__(self, names: tuple[str, ...], matrix: IntArray) -> None:
+        self.names = names
+        self.matrix = matrix
+        self._number = _numbers(names)
+
+    def __getitem__(self, name: str) -> IntArray:
+        """Return a field, shape (n_rows,): a view that may be written to."""
+        field: IntArray = self.matrix[self._number[name]]
+        return field
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return how many fields there are."""
+        return len(self.names)
+
+
+@lru_cache(maxsize=16)
+def _numbers(names: tuple[str, ...]) -> Mapping[str, int]:
+    return {name: number for number, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
@@ -118,65 +237,88 @@ class Profile:
     """
 
     boundary: IntArray
-    fields: dict[str, IntArray]
+    fields: Mapping[str, IntArray]
+
+    @classmethod
+    def of_matrix(cls, boundary: IntArray, names: tuple[str, ...], matrix: IntArray) -> Profile:
+        """Return the profile whose fields are the rows of a matrix, shape (n_fields, n_rows)."""
+        return cls(boundary, MatrixFields(names, matrix))
+
+    def matrix(self, names: tuple[str, ...]) -> IntArray:
+        """Return fields as a matrix, shape (n_fields, n_rows)."""
+        if isinstance(self.fields, MatrixFields) and self.fields.names == names:
+            return self.fields.matrix
+        return np.stack([self.fields[name] for name in names])
 
     def total(self, measure: Measure, window: Window) -> IntArray:
         """Return a stored sum, shape (n_rows,)."""
         return self.fields[field_name(measure, window)]
 
+    def distinct(self, event_type: str, column: str, window: Window) -> IntArray:
+        """Return a stored count of different values, shape (n_rows,)."""
+        return self.fields[distinct_name(event_type, column, window)]
+
     def take(self, rows: IntArray) -> Profile:
         """Return the profile of chosen rows."""
-        return Profile(self.boundary[rows], {name: values[rows] for name, values in self.fields.items()})
+        boundary, fields = self.boundary[rows], self.fields
+        if isinstance(fields, MatrixFields):
+            return Profile.of_matrix(boundary, fields.names, fields.matrix[:, rows])
+        return Profile(boundary, LazyColumns(tuple(fields), lambda name: fields[name][rows]))
 
 
-def _sums(rows: WindowRows, sums: Sequence[tuple[Measure, Window]]) -> dict[str, IntArray]:
-    return {field_name(measure, window): rows.sum(measure, window.length_us) for measure, window in sums}
+def _rows(
+    memory: KeyedEvents, keys: IntArray, boundary: IntArray | int
+) -> tuple[WindowRows | BoundaryRows, IntArray]:
+    if isinstance(boundary, int):
+        return BoundaryRows(memory, keys, boundary), np.full(len(keys), boundary, np.int64)
+    return WindowRows(memory, keys, boundary), boundary
 
 
-def customer_profile(memory: KeyedEvents, keys: IntArray, boundary: IntArray) -> Profile:
-    """Make the profiles of customers at day boundaries from events known by then.
+def customer_profile(memory: KeyedEvents, keys: IntArray, boundary: IntArray | int) -> Profile:
+    """Make the profiles of customers at day boundaries from events known by then, each field when asked for.
 
     Parameters
     ----------
     memory
         All events, from `features.memory.customer_events`.
-    keys, boundary
-        Shape (n_rows,): customer numbers, and boundaries in µs since the epoch.
+    keys
+        Shape (n_rows,): customer numbers.
+    boundary
+        Shape (n_rows,), µs since the epoch; or one for all rows, whose keys then ascend.
     """
-    rows = WindowRows(memory, keys, boundary)
-    fields = _sums(rows, CUSTOMER_SUMS)
-    for name in EVENT_TYPES:
-        fields[f"last_{name}"] = rows.latest((name,))
-    fields["first_purchase"] = rows.earliest(ORDER_TYPES)
-    fields["first_event"] = rows.earliest(EVENT_TYPES)
-    return Profile(boundary, fields)
+    rows, boundaries = _rows(memory, keys, boundary)
+    look_up = CUSTOMER_CONTENTS.look_up
+    return Profile(boundaries, LazyColumns(CUSTOMER_FIELDS, lambda name: look_up(rows, name)))
 
 
-def pair_profile(memory: KeyedEvents, keys: IntArray, boundary: IntArray, order_count: IntArray) -> Profile:
-    """Make the profiles of (customer, key) pairs at day boundaries.
+def pair_profile(
+    memory: KeyedEvents, keys: IntArray, boundary: IntArray | int, order_count: IntArray
+) -> Profile:
+    """Make the profiles of (customer, key) pairs at day boundaries, each field when asked for.
 
     Parameters
     ----------
     memory
         From `features.memory.pair_events`.
     keys, boundary
-        Shape (n_rows,): pair numbers, and boundaries in µs since the epoch.
+        Pair numbers, and boundaries, as of `customer_profile`.
     order_count
         Shape (n_rows,): the customer's orders up to the boundary.
     """
-    rows = WindowRows(memory, keys, boundary)
-    fields = _sums(rows, PAIR_SUMS)
-    fields["last_attention"] = rows.latest(ATTENTION_TYPES)
-    fields["last_purchase"] = rows.latest(ORDER_TYPES)
-    fields["first_purchase"] = rows.earliest(ORDER_TYPES)
-    fields["last_order_ordinal"] = rows.latest(ORDER_TYPES, "order_ordinal")
-    fields["recent_orders"] = order_bits(memory, rows.begin, rows.until, order_count)
-    return Profile(boundary, fields)
+    rows, boundaries = _rows(memory, keys, boundary)
+
+    def made(name: str) -> IntArray:
+        if name == "recent_orders":
+            return order_bits(memory, rows.begin, rows.until, order_count)
+        return PAIR_CONTENTS.look_up(rows, name)
+
+    return Profile(boundaries, LazyColumns(PAIR_FIELDS, made))
 
 
-def key_profile(memory: KeyedEvents, keys: IntArray, boundary: IntArray) -> Profile:
-    """Make the profiles of categories or brands over all customers at day boundaries."""
-    return Profile(boundary, _sums(WindowRows(memory, keys, boundary), KEY_SUMS))
+def key_profile(memory: KeyedEvents, keys: IntArray, boundary: IntArray | int) -> Profile:
+    """Make the profiles of categories or brands over all customers, as of `customer_profile`."""
+    rows, boundaries = _rows(memory, keys, boundary)
+    return Profile(boundaries, LazyColumns(KEY_FIELDS, lambda name: KEY_CONTENTS.look_up(rows, name)))
 
 
 def order_bits(memory: KeyedEvents, start: IntArray, end: IntArray, order_count: IntArray) -> IntArray:
@@ -200,160 +342,19 @@ def order_bits(memory: KeyedEvents, start: IntArray, end: IntArray, order_count:
 
 def carry_of(profile: Profile) -> Carry:
     """Return what a memory that begins at the profile's boundary needs: of customers, or of pairs."""
-    return Carry(profile.boundary, profile.fields["last_purchase"], profile.total(ORDER_COUNT, LIFETIME))
+    last_activity = None
+    if "last_session_start" in profile.fields:
+        last_activity = np.max([profile.fields[f"last_{name}"] for name in ACTIVITY_TYPES], axis=0)
+    orders = profile.total(ORDER_COUNT, LIFETIME)
+    return Carry(profile.boundary, profile.fields["last_purchase"], orders, last_activity)
 
 
-def empty_profile(fields: Sequence[str], boundary: IntArray) -> Profile:
+def empty_profile(names: tuple[str, ...], boundary: IntArray) -> Profile:
     """Return the profile of those of whom nothing was known at their boundary."""
-    nothing = {
-        name: np.full(len(boundary), NEVER if name.startswith(("last_", "first_")) else 0, np.int64)
-        for name in fields
-    }
-    return Profile(boundary, nothing)
+    return Profile.of_matrix(boundary, names, np.repeat(_nothing(names), len(boundary), axis=1))
 
 
-class PackedProfile(msgspec.Struct, array_like=True):
-    """One customer's long memory, with the profiles of the categories and brands they paid attention to."""
-
-    layout: str
-    boundary: int
-    customer: bytes
-    category: list[str]
-    category_rows: bytes
-    brand: list[str]
-    brand_rows: bytes
-
-
-class PackedKey(msgspec.Struct, array_like=True):
-    """The profile of one category or brand over all customers."""
-
-    layout: str
-    boundary: int
-    row: bytes
-
-
-LAYOUT = hashlib.sha256(repr((CUSTOMER_FIELDS, PAIR_FIELDS, KEY_FIELDS)).encode()).hexdigest()[:12]
-"""Changes whenever a field is added, renamed or moved, so that old bytes are refused rather than misread."""
-
-Packed = TypeVar("Packed")
-
-_encoder = msgspec.msgpack.Encoder()
-_profile_decoder = msgspec.msgpack.Decoder(PackedProfile)
-_key_decoder = msgspec.msgpack.Decoder(PackedKey)
-
-
-def _rows_bytes(profile: Profile, fields: Sequence[str], rows: slice) -> bytes:
-    return zlib.compress(np.stack([profile.fields[name][rows] for name in fields]).tobytes(), 1)
-
-
-def _rows_of(packed: bytes, fields: Sequence[str], boundary: int) -> Profile:
-    try:
-        matrix = np.frombuffer(zlib.decompress(packed), np.int64).reshape(len(fields), -1)
-    except (zlib.error, ValueError) as error:
-        raise FeatureStoreError(f"a packed profile is damaged: {error}", "refresh the profiles") from None
-    return Profile(np.full(matrix.shape[1], boundary), dict(zip(fields, matrix, strict=True)))
-
-
-def pack_customer(
-    customer: Profile, row: int, pairs: Mapping[str, tuple[Sequence[str], Profile, slice]]
-) -> bytes:
-    """Pack one customer's profile.
-
-    Parameters
-    ----------
-    customer, row
-        Customer profiles, and which of them.
-    pairs
-        For ``category`` and ``brand``: the texts of the customer's keys, all pair profiles, and the slice of
-        them that is this customer's.
-    """
-    here = slice(row, row + 1)
-    return _encoder.encode(
-        PackedProfile(
-            LAYOUT,
-            int(customer.boundary[row]),
-            _rows_bytes(customer, CUSTOMER_FIELDS, here),
-            list(pairs["category"][0]),
-            _rows_bytes(pairs["category"][1], PAIR_FIELDS, pairs["category"][2]),
-            list(pairs["brand"][0]),
-            _rows_bytes(pairs["brand"][1], PAIR_FIELDS, pairs["brand"][2]),
-        )
-    )
-
-
-@dataclass(frozen=True)
-class UnpackedProfile:
-    """One customer's long memory, read back.
-
-    Attributes
-    ----------
-    customer
-        One row.
-    pairs
-        For ``category`` and ``brand``: texts, and a profile with a row for each.
-    """
-
-    customer: Profile
-    pairs: dict[str, tuple[list[str], Profile]]
-
-
-def unpack_customer(packed: bytes) -> UnpackedProfile:
-    """Read a packed profile.
-
-    Raises
-    ------
-    FeatureStoreError
-        If the bytes are damaged or of another layout.
-    """
-    read = _decoded(_profile_decoder.decode, packed)
-    _check_layout(read.layout)
-    return UnpackedProfile(
-        _rows_of(read.customer, CUSTOMER_FIELDS, read.boundary),
-        {
-            "category": (read.category, _rows_of(read.category_rows, PAIR_FIELDS, read.boundary)),
-            "brand": (read.brand, _rows_of(read.brand_rows, PAIR_FIELDS, read.boundary)),
-        },
-    )
-
-
-def pack_key(profile: Profile, row: int) -> bytes:
-    """Pack the profile of one category or brand."""
-    here = slice(row, row + 1)
-    return _encoder.encode(
-        PackedKey(LAYOUT, int(profile.boundary[row]), _rows_bytes(profile, KEY_FIELDS, here))
-    )
-
-
-def unpack_keys(packed: Sequence[bytes]) -> Profile:
-    """Read what `pack_key` wrote, one row a key.
-
-    Raises
-    ------
-    FeatureStoreError
-        If the bytes are damaged or of another layout.
-    """
-    rows = []
-    for one in packed:
-        read = _decoded(_key_decoder.decode, one)
-        _check_layout(read.layout)
-        rows.append(_rows_of(read.row, KEY_FIELDS, read.boundary))
-    if not rows:
-        return empty_profile(KEY_FIELDS, np.empty(0, np.int64))
-    return Profile(
-        np.concatenate([row.boundary for row in rows]),
-        {name: np.concatenate([row.fields[name] for row in rows]) for name in KEY_FIELDS},
-    )
-
-
-def _decoded(decode: Callable[[bytes], Packed], packed: bytes) -> Packed:
-    try:
-        return decode(packed)
-    except msgspec.DecodeError as error:
-        raise FeatureStoreError(f"a packed profile is damaged: {error}", "refresh the profiles") from None
-
-
-def _check_layout(layout: str) -> None:
-    if layout != LAYOUT:
-        raise FeatureStoreError(
-            f"a packed profile has layout {layout}; this version reads {LAYOUT}", "refresh the profiles"
-        )
+@lru_cache(maxsize=16)
+def _nothing(names: tuple[str, ...]) -> IntArray:
+    is_time = np.array([name.startswith(("last_", "first_")) for name in names])
+    return np.where(is_time, NEVER, 0).astype(np.int64)[:, None]

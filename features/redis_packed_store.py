@@ -1,16 +1,17 @@
-"""Packed online values in Redis: the same three rules, kept on the server by a script."""
+"""Packed online values in Redis: the same rules, kept on the server by scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from features.errors import FeatureStoreError
-from features.packed_store import PackedRow, is_alive
+from features.packed_store import PackedRow, check_advance, is_alive
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.commands.core import Script
 
 REDIS_PUT = """
 local written = 0
@@ -29,6 +30,36 @@ return written
 
 Scores are doubles, exact for microseconds until the year 2255.
 """
+
+REDIS_ADVANCE = """
+local advanced = 0
+for i = 2, #KEYS do
+  local key = ARGV[i + 2]
+  local present = redis.call('ZSCORE', KEYS[1], key)
+  if present and tonumber(present) == tonumber(ARGV[1]) then
+    redis.call('SETRANGE', KEYS[i], 0, ARGV[3])
+    redis.call('ZADD', KEYS[1], ARGV[2], key)
+    advanced = advanced + 1
+  end
+end
+return advanced
+"""
+"""Gives a chunk of rows of one view another age, where they still have the one stated."""
+
+REDIS_PRUNE = """
+local pruned = 0
+for i = 2, #KEYS do
+  local key = ARGV[i]
+  local present = redis.call('ZSCORE', KEYS[1], key)
+  if present and tonumber(present) <= tonumber(ARGV[1]) then
+    redis.call('DEL', KEYS[i])
+    redis.call('ZREM', KEYS[1], key)
+    pruned = pruned + 1
+  end
+end
+return pruned
+"""
+"""Deletes a chunk of rows of one view, where they are still as old as stated."""
 
 REDIS_CHUNK_ROWS = 200
 STAMP_BYTES = 8
@@ -71,6 +102,8 @@ class RedisPackedStore:
                 "expected redis://HOST:PORT/DB, rediss://… or unix://…",
             ) from None
         self._put = self._redis.register_script(REDIS_PUT)
+        self._advance = self._redis.register_script(REDIS_ADVANCE)
+        self._prune = self._redis.register_script(REDIS_PRUNE)
         with self._mended():
             self._redis.ping()
 
@@ -133,16 +166,49 @@ class RedisPackedStore:
 
     def keys(self, view: str, *, newer_than_us: int | None = None) -> Iterator[str]:
         """See `PackedStore.keys`."""
-        oldest = "-inf" if newer_than_us is None else f"({newer_than_us}"
-        with self._mended():
-            found: list[Any] = self._redis.zrangebyscore(self._ages(view), oldest, "+inf")
-        return iter([str(key, "utf-8") for key in found])
+        return iter(self._aged(view, "-inf" if newer_than_us is None else f"({newer_than_us}", "+inf"))
 
     def ages(self, view: str) -> dict[str, int]:
         """See `PackedStore.ages`."""
         with self._mended():
             found: list[Any] = self._redis.zrange(self._ages(view), 0, -1, withscores=True)
         return {str(key, "utf-8"): int(score) for key, score in found}
+
+    def advance(self, view: str, from_us: int, to_us: int, except_keys: Collection[str]) -> int:
+        """See `PackedStore.advance`."""
+        check_advance(view, from_us, to_us)
+        kept = set(except_keys)
+        keys = [key for key in self._aged(view, from_us, from_us) if key not in kept]
+        stamp = to_us.to_bytes(STAMP_BYTES, "big", signed=True)
+        return self._scripted(self._advance, view, keys, [from_us, to_us, stamp])
+
+    def remove(self, view: str, keys: Collection[str]) -> int:
+        """See `PackedStore.remove`."""
+        return self._scripted(self._prune, view, list(keys), ["inf"])
+
+    def prune(self, view: str, until_us: int) -> int:
+        """See `PackedStore.prune`."""
+        return self._scripted(self._prune, view, self._aged(view, "-inf", until_us), [until_us])
+
+    def _aged(self, view: str, first_us: int | str, last_us: int | str) -> list[str]:
+        with self._mended():
+            found: list[Any] = self._redis.zrangebyscore(self._ages(view), first_us, last_us)
+        return [str(key, "utf-8") for key in found]
+
+    def _scripted(
+        self, script: Script, view: str, keys: Sequence[str], arguments: Sequence[str | int | bytes]
+    ) -> int:
+        """Run a script over rows of a view, some at a time; return the sum of its answers.
+
+        Others get their turn in between: no server may stand still for a large view.
+        """
+        changed = 0
+        with self._mended():
+            for start in range(0, len(keys), REDIS_CHUNK_ROWS):
+                some = keys[start : start + REDIS_CHUNK_ROWS]
+                names = [self._ages(view), *(self._row(view, key) for key in some)]
+                changed += int(script(keys=names, args=[*arguments, *some]))
+        return changed
 
     def erase(self, key: str) -> int:
         """See `PackedStore.erase`."""
@@ -156,16 +222,7 @@ class RedisPackedStore:
 
     def drop(self, view: str) -> int:
         """See `PackedStore.drop`."""
-        dropped = 0
-        keys = list(self.keys(view))
-        with self._mended():
-            for start in range(0, len(keys), REDIS_CHUNK_ROWS):
-                some = keys[start : start + REDIS_CHUNK_ROWS]
-                with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.delete(*(self._row(view, key) for key in some))
-                    pipe.zrem(self._ages(view), *some)
-                    dropped += int(pipe.execute()[0])
-        return dropped
+        return self.remove(view, list(self.keys(view)))
 
     def count(self, view: str) -> int:
         """See `PackedStore.count`."""

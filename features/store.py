@@ -69,9 +69,10 @@ def apply(
         The catalogues.
     """
     views = feature_views(home, customer_features, affinity_features)
+    services = feature_services(views, customer_features, affinity_features)
     home.feature_store.mkdir(parents=True, exist_ok=True)
     with _feast(home, settings) as store, _quietly():
-        store.apply([*entities().values(), *views.values(), *feature_services(views)])
+        store.apply([*entities().values(), *views.values(), *services])
 
 
 def write_snapshot(home: Home, view: str, frame: pl.DataFrame) -> int:

@@ -79,10 +79,10 @@ def backtest(
     -------
     Figures per family, per horizon, or of CLV, with ``as_of source rows customers seconds peak_gb``.
     """
-    from features.lake import Lake
     from features.sources import imported_mapping, imported_sources
+    from pipelines.current_lake import open_lake
 
-    lake = Lake(home.lake)
+    lake = open_lake(home, settings)
     if lake.is_empty():
         raise MissingStepError(f"home {home.root} has no events", "run `tagtide import SOURCE` first")
     begun = time.perf_counter()

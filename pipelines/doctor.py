@@ -324,8 +324,10 @@ def database_reachable(settings: Settings) -> Finding:
         return Finding("database", "ok", "not used: event log and ledger are SQLite files in the home")
     import sqlalchemy
 
+    from features.event_log import with_driver
+
     try:
-        address = sqlalchemy.make_url(settings.database_url.get_secret_value())
+        address = with_driver(sqlalchemy.make_url(settings.database_url.get_secret_value()))
         limit = {"connect_timeout": SERVICE_TIMEOUT_SECONDS}
         engine = sqlalchemy.create_engine(
             address, connect_args=limit if address.get_backend_name() == "postgresql" else {}

@@ -14,6 +14,7 @@ import typer
 from configs.home import Home
 from configs.settings import Settings
 from features.event_log import EventLog, open_engine
+from features.identity_log import Identities
 from features.lake import Lake
 from features.tags import TagFamily, load_catalogue
 from features.windows import from_us, to_us
@@ -96,14 +97,15 @@ def monitor(
 
     engine = open_engine(settings.database_url, home)
     try:
-        lake = Lake(home.lake)
+        customers = Identities(engine).resolution()
+        lake = Lake(home.lake, customers)
         compacted = EventLog(engine).compact(lake)
         if lake.is_empty():
             raise MissingStepError(f"home {home.root} holds no events", "run `tagtide import SOURCE` first")
         told_at = _told_at(lake, as_of, since, now)
         events = lake.read(known_by=told_at)
         families = load_catalogue()
-        ledger = Ledger(engine)
+        ledger = Ledger(engine, customers)
         closed = close_windows(ledger, events, families, to_us(told_at), settings.lateness_allowance)
         occasion = Occasion(
             title=title,

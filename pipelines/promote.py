@@ -57,7 +57,7 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
         If a challenger's files are damaged; the champion stays.
     """
     from training.errors import PromotionRefusedError
-    from training.publication import publish, verified_hash
+    from training.publication import publish, servable_hash
     from training.registry import challenger, champion, promote
 
     chosen = _chosen(home, tasks)
@@ -72,7 +72,7 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
             continue
         if waiting is not None:
             # What cannot be published must not become champion.
-            verified_hash(waiting.directory)
+            servable_hash(waiting.directory)
         try:
             outcome = promote(home, task, force=force)
         except PromotionRefusedError as refusal:
@@ -90,14 +90,16 @@ def rollback_tasks(home: Home, tasks: Sequence[str], *, now: datetime) -> list[P
     ------
     RegistryError
         If a task never had another champion.
+    BundleError
+        If the one before is damaged, or reads a feature that does not exist any more; nothing changes then.
     """
-    from training.publication import publish
+    from training.publication import publish, servable_hash
     from training.registry import champion, rollback
 
     found = []
     for task in _chosen(home, tasks):
         before = champion(home, task)
-        outcome = rollback(home, task)
+        outcome = rollback(home, task, check=lambda model: servable_hash(model.directory))
         publish(home, task, at=now)
         previous = before.model_version if before is not None else ""
         found.append(Promoted(task, outcome.champion.model_version, previous))

@@ -19,26 +19,35 @@ if TYPE_CHECKING:
 POINTER = "champion.json"
 
 
-def serve(home: Home, settings: Settings, *, may_be_reached: bool, on_started: Callable[[str], None]) -> None:
+def serve(
+    home: Home,
+    settings: Settings,
+    *,
+    may_be_reached: bool,
+    on_started: Callable[[str], None],
+    needs_models: bool = True,
+) -> None:
     """Run the service in this process until SIGTERM or SIGINT.
 
     Parameters
     ----------
     home
-        With published models.
+        With published models, unless it needs none.
     settings
         Host, port, clock and token among them.
     may_be_reached
         Whether a host that other machines can reach is wanted.
     on_started
         Called with the URL once requests are answered.
+    needs_models
+        Whether not to start, and not to be ready, without published models.
 
     Raises
     ------
     ConfigError
         If no bearer token is set.
     MissingStepError
-        If no model is published.
+        If no model is published, but one is needed.
     ServingError
         If host or port cannot be used.
     """
@@ -48,14 +57,21 @@ def serve(home: Home, settings: Settings, *, may_be_reached: bool, on_started: C
 
     BearerAuth(settings.api_token)
     host = check_host(settings.serve_host, may_be_reached=may_be_reached)
-    if not (home.bundles / POINTER).is_file():
+    if needs_models and not (home.bundles / POINTER).is_file():
         raise MissingStepError(
-            f"no model is published in {home.root}", "run `tagtide train` and `tagtide promote` first"
+            f"no model is published in {home.root}",
+            "run `tagtide train` and `tagtide promote` first, or say --without-models to take events only",
         )
     listener = listen(host, settings.serve_port)
     shown_host = f"[{host}]" if ":" in host else host
     url = f"http://{shown_host}:{settings.serve_port}"
-    run(home, os.environ, lambda: assemble(home, settings), listener, lambda: on_started(url))
+    run(
+        home,
+        os.environ,
+        lambda: assemble(home, settings, needs_models=needs_models),
+        listener,
+        lambda: on_started(url),
+    )
 
 
 def changed(settings: Settings, *, host: str | None, port: int | None, clock: str | None) -> Settings:
@@ -89,6 +105,12 @@ def command(
     public: Annotated[
         bool, typer.Option("--public", help="Listen where other machines can reach it. Put TLS in front.")
     ] = False,
+    without_models: Annotated[
+        bool,
+        typer.Option(
+            "--without-models", help="Start though no model is published: events are taken and remembered."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take events and answer with tags, propensities and lifetime value over HTTP, until Ctrl-C.
@@ -113,4 +135,4 @@ def command(
         payload = {"url": url, "docs": f"{url}/docs", "clock": settings.clock, "pid": os.getpid()}
         invocation.emit(payload, shown, as_json)
 
-    serve(home, settings, may_be_reached=public, on_started=on_started)
+    serve(home, settings, may_be_reached=public, on_started=on_started, needs_models=not without_models)

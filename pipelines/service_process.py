@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +52,8 @@ class ServiceProcess:
         Bearer token, handed over in the environment.
     clock
         See the setting of that name.
+    options
+        More of the command's options.
 
     Attributes
     ----------
@@ -62,14 +64,21 @@ class ServiceProcess:
     """
 
     def __init__(
-        self, home: Home, environ: Mapping[str, str], *, port: int, token: str, clock: ClockKind
+        self,
+        home: Home,
+        environ: Mapping[str, str],
+        *,
+        port: int,
+        token: str,
+        clock: ClockKind,
+        options: Sequence[str] = (),
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.token = token
         self.log = home.root / "serve.log"
         self._command = [
             *(sys.executable, "-m", "pipelines.cli", "--home", str(home.root.absolute()), "serve"),
-            *("--host", "127.0.0.1", "--port", str(port), "--clock", clock),
+            *("--host", "127.0.0.1", "--port", str(port), "--clock", clock, *options),
         ]
         self._environ = {**environ, "TAGTIDE_API_TOKEN": token, "PYTHONSAFEPATH": "1"}
         self._process: subprocess.Popen[bytes] | None = None

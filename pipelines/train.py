@@ -197,16 +197,16 @@ def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFa
 
 def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say) -> Bundle:
     """Train purchase propensity for every horizon on its Feast training set."""
-    from features import customer
     from features.store import training_frame
     from training.datasets import key_frame
-    from training.propensity import HORIZONS_HOURS, PropensityData, purchased_within, train_propensity
+    from training.model_inputs import customer_inputs
+    from training.propensity import HORIZONS_HOURS, TASK, PropensityData, purchased_within, train_propensity
 
     data = {}
     for horizon, hours in HORIZONS_HOURS.items():
         rows = bench.propensity_rows(horizon)
         joined = training_frame(home, settings, "propensity_v1", key_frame(bench.history, rows), say)
-        features = {one.name: joined[one.name].to_numpy() for one in customer.catalogue()}
+        features = {name: joined[name].to_numpy() for name in customer_inputs(TASK)}
         data[horizon] = PropensityData(rows, features, purchased_within(bench.judge, rows, hours))
     say("training purchase propensity")
     return train_propensity(

@@ -17,6 +17,8 @@ import pytest
 
 from configs.home import Home
 from configs.settings import NOT_SETTINGS, PREFIX, Settings, load_settings
+from features import affinity, customer
+from features.definitions import FeatureDefinition
 from features.lake import Lake
 from features.mapping import load_mapping
 from features.quarantine import Quarantine
@@ -167,7 +169,7 @@ def test_every_variable_that_is_named_is_a_setting_or_a_place(page: Path):
     assert set(re.findall(r"\bTAGTIDE_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8"))) <= known
 
 
-@pytest.mark.parametrize("page", ["commands.md", "configuration.md"])
+@pytest.mark.parametrize("page", ["commands.md", "configuration.md", "features.md"])
 def test_the_generated_pages_are_up_to_date(page: str, reference: ModuleType):
     assert reference.generated(page) == (DOCS / page).read_text(encoding="utf-8"), (
         "run `python docs/generate_reference.py`"
@@ -181,7 +183,54 @@ def test_commands_are_told_by_name_with_their_help(reference: ModuleType):
         assert command.help.split("\n")[0] in page
 
 
-@pytest.mark.parametrize("name", ["generate_reference", "refresh_readme", "readme_replies"])
+def told_features(title: str) -> dict[str, dict[str, str]]:
+    """Return what the page of features says of each under a heading, by name, windows filled in."""
+    section = (DOCS / "features.md").read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
+    told = {}
+    for row in rows:
+        said = dict(zip(head, row, strict=True))
+        for window in said["windows"].split() or [""]:
+            told[said["name"].strip("`").format(window=window)] = said | {"window": window}
+    return told
+
+
+def readers(told: dict[str, str]) -> set[str]:
+    """Return the services that a row of the page says read the feature over its window."""
+    found = set()
+    for part in told["read by"].split(";"):
+        services, windows = re.findall(r"`(\w+)`", part), re.sub(r"`\w+`|–", "", part).split()
+        if not windows or told["window"] in windows:
+            found |= set(services)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("title", "definitions"),
+    [
+        ("Of a customer", customer.catalogue()),
+        ("Of a customer and a category or brand", affinity.catalogue()),
+    ],
+)
+def test_the_page_of_features_tells_every_feature_its_window_unit_meaning_null_and_readers(
+    title: str, definitions: list[FeatureDefinition]
+):
+    told = told_features(title)
+    assert told.keys() == {one.name for one in definitions}
+    for one in definitions:
+        row = told[one.name]
+        assert (row["window"], row["unit"], row["meaning"]) == (one.window, one.unit, one.meaning), one.name
+        assert row["null means"] == (one.null_meaning or "never null"), one.name
+        assert readers(row) == set(one.services), one.name
+
+
+@pytest.mark.parametrize(
+    "name", ["feature_catalogue", "generate_reference", "refresh_readme", "readme_replies"]
+)
 def test_the_examples_of_the_scripts_that_write_documents_are_true(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):

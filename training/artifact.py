@@ -19,7 +19,7 @@ from training.errors import BundleError
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-FORMAT = 1
+FORMAT = 2
 CONTENT_FILE = "bundle.json"
 SUMS_FILE = "SHA256SUMS"
 
@@ -52,6 +52,8 @@ class Bundle:
         Figures of the training run, baselines included.
     versions
         Of the libraries that trained it.
+    dtypes
+        Per feature that a model reads its type when it was fitted, ``int`` or ``float``.
     """
 
     task: str
@@ -64,6 +66,7 @@ class Bundle:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     def boosters(self) -> dict[str, Booster]:
         """Return the models, parsed."""
@@ -86,6 +89,7 @@ def save_bundle(directory: Path, bundle: Bundle) -> str:
         "as_of": bundle.as_of,
         "models": {role: f"{role}.lgb" for role in bundle.models},
         "features": {role: list(names) for role, names in bundle.features.items()},
+        "dtypes": dict(bundle.dtypes),
         "keys": list(bundle.keys),
         "calibrators": {name: calibrator.to_json() for name, calibrator in bundle.calibrators.items()},
         "content": bundle.content,
@@ -139,6 +143,7 @@ def load_bundle(directory: Path) -> Bundle:
             as_of=content["as_of"],
             models={role: files[name].decode() for role, name in content["models"].items()},
             features=content["features"],
+            dtypes=content["dtypes"],
             keys=content["keys"],
             calibrators={name: Calibrator.from_json(knots) for name, knots in content["calibrators"].items()},
             content=content["content"],

@@ -11,15 +11,16 @@ import numpy as np
 import polars as pl
 
 from configs.settings import Settings
-from features import customer
 from features.tags import TagFamily
 from features.windows import DAY_US, to_us
 from training.clv_bundle import JoinedFeatures, measure_clv
 from training.datasets import CENSUS, TEST, DecisionRows, active_at, key_frame
 from training.errors import TrainingDataError
+from training.model_inputs import customer_inputs
 from training.propensity import (
     ELIGIBLE_US,
     HORIZONS_HOURS,
+    TASK,
     PropensityData,
     PropensityModel,
     evaluate_propensity,
@@ -135,7 +136,7 @@ def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join
     settings = bench.settings
     rows = DecisionRows.joined([bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)])
     joined = join("propensity_v1", key_frame(bench.history, rows))
-    features = {one.name: joined[one.name].to_numpy() for one in customer.catalogue()}
+    features = {name: joined[name].to_numpy() for name in customer_inputs(TASK)}
     bought = purchased_within(bench.judge, rows, HORIZONS_HOURS[horizon])
     tested = rows.part == TEST
     bought[tested] = purchased_within(bench.test_judge, rows.take(tested), HORIZONS_HOURS[horizon])

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma
 from training.bgnbd import BgNbd
 from training.clv_cutoffs import TrainingRows, closed_cutoffs, trainable_horizon
-from training.clv_inputs import column, ranker_inputs, summary_of_features
+from training.clv_inputs import ClvInputs, ranker_inputs, summary_of_features
 from training.clv_interval import IntervalKnots, fit_interval
 from training.clv_level import Level, choose_level
 from training.clv_ranker import Ranker, fit_ranker
@@ -33,6 +33,9 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 HORIZONS_DAYS = (90, 183, 365)
+
+ROLES = ("any_spend", "amount")
+"""The two boosters of the ranker."""
 
 RANKER_WEIGHT = 0.8
 """Of the boosted model in the geometric blend with BG/NBD + Gamma-Gamma; chosen on rolling origins."""
@@ -59,6 +62,8 @@ class ClvModel:
 
     Attributes
     ----------
+    inputs
+        The features it reads, in the order it was fitted on.
     trained_horizon_days
         Shorter than ``horizon_days`` where the history holds no closed window of that length.
     factor
@@ -69,6 +74,7 @@ class ClvModel:
         Those event types.
     """
 
+    inputs: tuple[str, ...]
     horizon_days: int
     trained_horizon_days: int
     ranker: Ranker
@@ -79,14 +85,8 @@ class ClvModel:
     missing_events: tuple[str, ...]
     level: Level
 
-    def predict(self, features: FloatArray) -> ClvPrediction:
-        """Predict from the columns `FEATURES`.
-
-        Parameters
-        ----------
-        features
-            Shape (n, len(FEATURES)). Every customer has bought at least once.
-        """
+    def predict(self, features: ClvInputs) -> ClvPrediction:
+        """Predict from the features `inputs`, in that order; every customer has bought at least once."""
         score = blend(self.ranker, self.classic, features, self.trained_horizon_days, self.horizon_days)
         expected = score * self.factor
         low, high = self.interval.around(expected)
@@ -98,12 +98,13 @@ class ClvModel:
 
     def models(self) -> dict[str, str]:
         """Return the boosters as text, by role; `from_pieces` takes them back."""
-        boosters = {"any_spend": self.ranker.any_spend, "amount": self.ranker.amount}
+        boosters = dict(zip(ROLES, (self.ranker.any_spend, self.ranker.amount), strict=True))
         return {role: booster.model_to_string() for role, booster in boosters.items() if booster is not None}
 
     def content(self) -> dict[str, Any]:
         """Return everything but the boosters, fit for JSON."""
         return {
+            "inputs": list(self.inputs),
             "horizon_days": self.horizon_days,
             "trained_horizon_days": self.trained_horizon_days,
             "factor": self.factor,
@@ -126,6 +127,7 @@ def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int
     boosters = {role: Booster(model_str=text) for role, text in models.items()}
     classic = content["classic"]
     return ClvModel(
+        tuple(content["inputs"]),
         content["horizon_days"],
         content["trained_horizon_days"],
         Ranker(
@@ -148,7 +150,7 @@ def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int
 
 def train_clv(
     history: SpendHistory,
-    features_at: Callable[[IntArray, int], FloatArray],
+    features_at: Callable[[IntArray, int], ClvInputs],
     *,
     as_of_us: int,
     horizon_days: int,
@@ -162,8 +164,8 @@ def train_clv(
     history
         Only what was known at ``as_of_us`` is used.
     features_at
-        Given customer numbers of ``history`` and an instant in µs, their `FEATURES` as of it, shape
-        (n, len(FEATURES)).
+        Given customer numbers of ``history`` and an instant in µs, their features as of it; always the same
+        ones.
 
     Raises
     ------
@@ -188,7 +190,7 @@ def train_clv(
 
 def fit_clv(
     sets: Sequence[TrainingRows],
-    current: FloatArray,
+    current: ClvInputs,
     level: Level,
     horizon_days: int,
     trained_horizon_days: int,
@@ -203,7 +205,7 @@ def fit_clv(
     sets
         One per cut-off, latest first; every window is closed before the as-of instant.
     current
-        Shape (n, len(FEATURES)): all customers as of the as-of instant. The level is their total.
+        All customers as of the as-of instant. The level is their total.
 
     Raises
     ------
@@ -242,10 +244,9 @@ def fit_clv(
             for rows, classic_then in zip(sets, classics, strict=True)
         ]
     )
-    missing = tuple(
-        name for name, feature in SPLIT_EVENTS.items() if not (column(current, feature) > 0).any()
-    )
+    missing = tuple(name for name, feature in SPLIT_EVENTS.items() if not (current.column(feature) > 0).any())
     return ClvModel(
+        current.names,
         horizon_days,
         trained_horizon_days,
         fitted.ranker,
@@ -261,7 +262,7 @@ def fit_clv(
 def blend(
     ranker: Ranker,
     classic: BgNbdGammaGamma | None,
-    features: FloatArray,
+    features: ClvInputs,
     trained_days: int,
     horizon_days: int,
 ) -> FloatArray:
@@ -273,7 +274,7 @@ def blend(
 def _blend(
     scores: FloatArray,
     classic: BgNbdGammaGamma | None,
-    features: FloatArray,
+    features: ClvInputs,
     trained_days: int,
     horizon_days: int,
 ) -> FloatArray:
@@ -286,7 +287,7 @@ def _blend(
     return np.asarray(np.exp(RANKER_WEIGHT * np.log(scores) + (1 - RANKER_WEIGHT) * np.log(short)) * longer)
 
 
-def _classic(features: FloatArray) -> BgNbdGammaGamma | None:
+def _classic(features: ClvInputs) -> BgNbdGammaGamma | None:
     try:
         return fit_bgnbd_gamma_gamma(summary_of_features(features))
     except TrainingDataError:

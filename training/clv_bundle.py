@@ -12,17 +12,17 @@ import polars as pl
 
 from features.windows import DAY_US, IntArray, to_us
 from training.artifact import Bundle
-from training.clv import ClvModel, from_pieces, train_clv
+from training.clv import ROLES, ClvModel, from_pieces, train_clv
 from training.clv_cutoffs import closed_cutoffs, trainable_horizon
 from training.clv_evaluation import evaluate_clv, evaluate_clv_baselines
-from training.clv_inputs import FEATURES
+from training.clv_inputs import ClvInputs
 from training.errors import TrainingDataError
+from training.model_inputs import customer_inputs, dtypes_of
 from training.spend_history import SpendHistory
 
 if TYPE_CHECKING:
     from training.workbench import Workbench
 
-FloatArray = npt.NDArray[np.float64]
 
 TASK = "clv"
 
@@ -58,7 +58,8 @@ class JoinedFeatures:
     Parameters
     ----------
     joined
-        The feature service's answer: ``customer_id``, ``event_timestamp`` and every input of the model.
+        The feature service's answer: ``customer_id``, ``event_timestamp`` and every input of the model,
+        among other columns perhaps.
     customers
         The ids that the model numbers customers by.
     """
@@ -67,17 +68,18 @@ class JoinedFeatures:
         number = {name: place for place, name in enumerate(customers.tolist())}
         owner = np.array([number[name] for name in joined["customer_id"].to_list()], np.int64)
         instant = joined["event_timestamp"].dt.epoch("us").to_numpy()
-        matrix = joined.select(FEATURES).cast(pl.Float64).to_numpy()
-        self._at: dict[int, tuple[IntArray, FloatArray]] = {}
+        names = customer_inputs(TASK)
+        inputs = ClvInputs(tuple(names), joined.select(names).cast(pl.Float64).to_numpy())
+        self._at: dict[int, tuple[IntArray, ClvInputs]] = {}
         for at in np.unique(instant).tolist():
             rows = np.flatnonzero(instant == at)
             rows = rows[np.argsort(owner[rows])]
-            self._at[at] = owner[rows], matrix[rows]
+            self._at[at] = owner[rows], inputs.take(rows)
 
-    def __call__(self, customers: IntArray, at_us: int) -> FloatArray:
-        """Return the inputs of customers at an instant, shape (n, len(FEATURES))."""
-        owner, matrix = self._at[at_us]
-        return matrix[np.searchsorted(owner, customers)]
+    def __call__(self, customers: IntArray, at_us: int) -> ClvInputs:
+        """Return the inputs of customers at an instant."""
+        owner, inputs = self._at[at_us]
+        return inputs.take(np.searchsorted(owner, customers))
 
 
 def measure_clv(
@@ -142,7 +144,8 @@ def train_bundle(
         task=TASK,
         as_of=bench.as_of.isoformat(),
         models=model.models(),
-        features=dict.fromkeys(model.models(), FEATURES),
+        features=dict.fromkeys(ROLES, model.inputs),
+        dtypes=dtypes_of(model.inputs),
         content=model.content() | {"measured_at_us": measured},
         fingerprint=bench.fingerprint,
         metrics=figures,

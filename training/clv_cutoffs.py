@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from training.clv_inputs import ClvInputs
 from training.errors import TrainingDataError
 from training.spend_history import DAY_US
 
@@ -28,14 +29,14 @@ class TrainingRows:
     customers
         Shape (n,). Numbers that identify customers across cut-offs.
     features
-        Shape (n, n_features); NaN for missing.
+        Of the same customers.
     net_spend_minor
         Shape (n,). Net spend in ``(cutoff, cutoff + trained horizon]``.
     """
 
     cutoff_us: int
     customers: IntArray
-    features: FloatArray
+    features: ClvInputs
     net_spend_minor: FloatArray
 
 

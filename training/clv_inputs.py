@@ -1,6 +1,10 @@
-"""What the CLV model reads of a customer: features of the catalogue, and what follows from them."""
+"""What the CLV model reads of a customer: the features of its service, and what follows from them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,33 +16,6 @@ FloatArray = npt.NDArray[np.float64]
 
 SECONDS_PER_DAY = 86_400.0
 RATE_DAYS_MIN = 30.0
-FEATURES = (
-    "order_count_30d",
-    "order_count_90d",
-    "order_count_365d",
-    "order_count_lifetime",
-    "spend_30d_minor",
-    "spend_90d_minor",
-    "spend_365d_minor",
-    "spend_lifetime_minor",
-    "refund_90d_minor",
-    "refund_lifetime_minor",
-    "line_count_30d",
-    "line_count_90d",
-    "seconds_since_last_purchase",
-    "seconds_since_first_purchase",
-    "order_gap_mean_days",
-    "order_gap_mean_90d_days",
-    "order_gap_sd_days",
-    "order_overdue_ratio",
-    "order_value_mean_90d_minor",
-    "order_value_mean_minor",
-    "lines_per_order_30d",
-    "order_trend_30d_90d",
-    "interaction_count_90d",
-    "referral_count_90d",
-)
-"""Customer features read, in this order; money as the catalogue gives it, in minor units."""
 
 DERIVED = (
     "bgnbd_gg_spend_minor",
@@ -51,19 +28,53 @@ DERIVED = (
 """What the ranker reads besides: quantities that mean the same after three months and after three years."""
 
 
-def summary_of_features(features: FloatArray) -> PurchaseSummary:
-    """Read recency, frequency and money off the columns `FEATURES`: the same `SpendHistory.summary` gives."""
-    age = column(features, "seconds_since_first_purchase")
+@dataclass(frozen=True)
+class ClvInputs:
+    """Features of some customers; money as the catalogue gives it, in minor units.
+
+    Attributes
+    ----------
+    names
+        The features, in the order of the columns.
+    matrix
+        Shape (n, len(names)); NaN for null.
+    """
+
+    names: tuple[str, ...]
+    matrix: FloatArray
+
+    @classmethod
+    def of(cls, columns: Mapping[str, npt.NDArray[Any]], names: Sequence[str]) -> ClvInputs:
+        """Put some columns, shape (n,) each, side by side."""
+        matrix = np.column_stack([np.asarray(columns[name], np.float64) for name in names])
+        return cls(tuple(names), matrix)
+
+    def __len__(self) -> int:
+        """Return the number of customers."""
+        return len(self.matrix)
+
+    def column(self, name: str) -> FloatArray:
+        """Return one feature, shape (n,)."""
+        return self.matrix[:, self.names.index(name)]
+
+    def take(self, rows: npt.NDArray[Any]) -> ClvInputs:
+        """Return some of the customers."""
+        return ClvInputs(self.names, self.matrix[rows])
+
+
+def summary_of_features(features: ClvInputs) -> PurchaseSummary:
+    """Read recency, frequency and money off the features: the same `SpendHistory.summary` gives."""
+    age = features.column("seconds_since_first_purchase")
     return PurchaseSummary(
-        column(features, "order_count_lifetime"),
-        np.maximum(age - column(features, "seconds_since_last_purchase"), 0.0) / SECONDS_PER_DAY,
+        features.column("order_count_lifetime"),
+        np.maximum(age - features.column("seconds_since_last_purchase"), 0.0) / SECONDS_PER_DAY,
         age / SECONDS_PER_DAY,
-        column(features, "spend_lifetime_minor") - column(features, "refund_lifetime_minor"),
+        features.column("spend_lifetime_minor") - features.column("refund_lifetime_minor"),
     )
 
 
-def ranker_inputs(features: FloatArray, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
-    """Return `FEATURES` followed by `DERIVED`, shape (n, len(FEATURES) + len(DERIVED))."""
+def ranker_inputs(features: ClvInputs, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
+    """Return the features followed by `DERIVED`, shape (n, len(features.names) + len(DERIVED))."""
     summary = summary_of_features(features)
     rate = past_rate(summary, 1.0)
     unknown = np.full(len(features), np.nan)
@@ -74,9 +85,4 @@ def ranker_inputs(features: FloatArray, classic: BgNbdGammaGamma | None, horizon
         alive = classic.probability_alive(summary)
     per_day = summary.order_count / np.maximum(summary.age_days, RATE_DAYS_MIN)
     derived = [spend, orders, alive, rate * horizon_days, rate, per_day]
-    return np.column_stack([features, *derived])
-
-
-def column(features: FloatArray, name: str) -> FloatArray:
-    """Return one of the columns `FEATURES` by name, shape (n,)."""
-    return np.asarray(features[:, FEATURES.index(name)], dtype=np.float64)
+    return np.column_stack([features.matrix, *derived])

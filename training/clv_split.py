@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.baselines import BgNbdGammaGamma, past_rate
-from training.clv_inputs import column, summary_of_features
+from training.clv_inputs import ClvInputs, summary_of_features
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class SplitValues:
         )
 
 
-def split_terms(features: FloatArray, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
+def split_terms(features: ClvInputs, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
     """Return what the split weighs, shape (n, 3): spend forecast of purchases, interactions, referrals.
 
     The forecast is BG/NBD + Gamma-Gamma's, which sees neither interactions nor referrals; where it could not
@@ -51,7 +51,7 @@ def split_terms(features: FloatArray, classic: BgNbdGammaGamma | None, horizon_d
     purchases = (
         past_rate(summary, horizon_days) if classic is None else classic.expected_spend(summary, horizon_days)
     )
-    counts = [np.nan_to_num(column(features, name)) for name in SPLIT_EVENTS.values()]
+    counts = [np.nan_to_num(features.column(name)) for name in SPLIT_EVENTS.values()]
     return np.column_stack([purchases, *counts])
 
 

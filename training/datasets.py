@@ -14,6 +14,7 @@ import polars as pl
 
 from features import affinity, customer
 from features.events import EVENT_SCHEMA, EVENT_TYPES, INSTANT
+from features.feast_objects import SERVICES
 from features.history import History
 from features.tags import TagFamily
 from features.windows import HOUR_72, HOUR_US, IntArray, Measure, WindowRows, to_us
@@ -166,8 +167,9 @@ def key_frame(history: History, rows: DecisionRows) -> pl.DataFrame:
 
 
 def customer_snapshot(history: History, rows: DecisionRows) -> pl.DataFrame:
-    """Compute every customer feature at decision rows."""
-    values = customer.CATALOGUE.compute(history.customer_rows(rows.customer, rows.instant))
+    """Compute the customer features that any feature service reads, at decision rows."""
+    wanted = customer.CATALOGUE.names(*SERVICES)
+    values = customer.CATALOGUE.compute(history.customer_rows(rows.customer, rows.instant), wanted)
     return key_frame(history, rows).hstack(pl.DataFrame(values))
 
 
@@ -203,7 +205,8 @@ def pair_decisions(history: History, key_column: str, rows: DecisionRows, family
 def pair_snapshot(
     history: History, key_column: str, rows: DecisionRows, decisions: PairDecisions
 ) -> pl.DataFrame:
-    """Compute every affinity feature of pairs, as the feature store keeps them; some pairs at a time."""
+    """Compute the affinity features that any feature service reads; some pairs at a time."""
+    wanted = affinity.CATALOGUE.names(*SERVICES)
     pair = history.pairs(key_column)[0].find(rows.customer[decisions.row], decisions.code)
     computed = []
     for begin in range(0, max(len(pair), 1), SNAPSHOT_PAIRS):
@@ -211,7 +214,7 @@ def pair_snapshot(
         of_pair = decisions.row[here]
         chosen, row = np.unique(of_pair, return_inverse=True)
         customers = history.customer_rows(rows.customer[chosen], rows.instant[chosen])
-        values = affinity.CATALOGUE.compute(history.pair_rows(key_column, customers, row, pair[here]))
+        values = affinity.CATALOGUE.compute(history.pair_rows(key_column, customers, row, pair[here]), wanted)
         computed.append(pl.DataFrame(values))
     return decisions.frame.hstack(pl.concat(computed))
 

@@ -22,6 +22,7 @@ from training.calibration import fit_calibrator
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows, active_at
 from training.errors import TrainingDataError
 from training.metrics import auc, auc_gain_lower, brier, ece, lift_top_decile, pr_auc
+from training.model_inputs import dtypes_of
 from training.splits import CALIBRATE_DAYS, CERTIFY_DAYS, FIT_ENDS_DAYS, Slice, midnight
 from training.tag_model import Columns, design_matrix
 
@@ -201,6 +202,7 @@ def train_propensity(
         as_of=as_of,
         models=models,
         features=features,
+        dtypes=dtypes_of(name for names in features.values() for name in names),
         calibrators=calibrators,
         content={"priors": priors, "horizons_hours": {name: HORIZONS_HOURS[name] for name in data}},
         fingerprint=dict(fingerprint),
@@ -296,10 +298,13 @@ class PropensityModel:
         """
         hours: Mapping[str, int] = self.bundle.content["horizons_hours"]
         scores: dict[str, FloatArray] = {}
+        matrices: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
         floor: FloatArray | None = None
         for horizon in sorted(hours, key=lambda name: hours[name]):
-            matrix = design_matrix(self.bundle.features[horizon], customers)
-            raw = np.asarray(self._boosters[horizon].predict(matrix, num_threads=self._threads))
+            names = tuple(self.bundle.features[horizon])
+            if names not in matrices:
+                matrices[names] = design_matrix(names, customers)
+            raw = np.asarray(self._boosters[horizon].predict(matrices[names], num_threads=self._threads))
             probability = self.bundle.calibrators[horizon](raw)
             floor = probability if floor is None else np.maximum(floor, probability)
             scores[horizon] = floor

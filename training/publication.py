@@ -20,6 +20,7 @@ from features.file_lock import exclusive
 from training import registry
 from training.artifact import bundle_hash, load_bundle
 from training.errors import BundleError, RegistryError
+from training.model_inputs import require_features
 
 POINTER = "champion.json"
 LOCK = ".lock"
@@ -58,14 +59,14 @@ def publish(home: Home, task: str, *, at: datetime) -> PublishedBundle:
     RegistryError
         If the task has no champion.
     BundleError
-        If a file of the bundle is missing or was altered.
+        If a file of the bundle is missing or was altered, or it reads a feature that does not exist any more.
     """
     if at.tzinfo is None:
         raise ValueError(f"expected an aware instant, got {at.isoformat()}")
     model = registry.champion(home, task)
     if model is None:
         raise RegistryError(f"{task} has no champion to publish", "run `tagtide promote` first")
-    digest = verified_hash(model.directory)
+    digest = servable_hash(model.directory)
     home.bundles.mkdir(parents=True, exist_ok=True)
     folder = digest[:FOLDER_DIGITS]
     with exclusive(home.bundles / LOCK):
@@ -102,6 +103,18 @@ def published(home: Home) -> dict[str, PublishedBundle]:
         }
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _damaged(home) from None
+
+
+def servable_hash(directory: Path) -> str:
+    """Read a bundle, check that everything it reads can be computed, and return its hash.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing, altered or not listed, or a feature does not exist or is of another type.
+    """
+    require_features(load_bundle(directory))
+    return bundle_hash(directory)
 
 
 def verified_hash(directory: Path) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -200,8 +200,13 @@ def promote(home: Home, task: str, version: int | None = None, *, force: bool = 
     return Promotion(candidate, current, decision, forced=not decision.passed)
 
 
-def rollback(home: Home, task: str) -> Promotion:
+def rollback(home: Home, task: str, check: Callable[[ModelVersion], object] | None = None) -> Promotion:
     """Make the previous champion the champion again. Repeated, it goes back further.
+
+    Parameters
+    ----------
+    check
+        Looks at the previous champion first; if it raises, nothing is changed.
 
     Raises
     ------
@@ -218,6 +223,8 @@ def rollback(home: Home, task: str) -> Promotion:
             f"{task} has no champion before {current.model_version}", "train and promote another one first"
         )
     previous = _version(client, home, task, str(history[-1]))
+    if check is not None:
+        check(previous)
     _crown(client, task, previous.version, history[:-1])
     return Promotion(previous, current, None, forced=False)
 

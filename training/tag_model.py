@@ -37,9 +37,10 @@ def design_matrix(names: Sequence[str], columns: Columns) -> npt.NDArray[np.floa
     missing = [name for name in names if name not in columns]
     if missing:
         raise BundleError(f"the model reads feature {missing[0]!r}, which no longer exists", "train again")
-    if not names:
-        return np.empty((0, 0), np.float32)
-    return np.column_stack([columns[name].astype(np.float32) for name in names])
+    matrix = np.empty((len(columns[names[0]]) if names else 0, len(names)), np.float32)
+    for number, name in enumerate(names):
+        matrix[:, number] = columns[name]
+    return matrix
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.affinity import CUSTOMER_CONTEXT
 from features.history import History
 from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED, OutcomeJudge
 from features.tags import TagFamily
@@ -19,6 +18,7 @@ from training.calibration import fit_calibrator
 from training.contract import Certificate, Claims, certify, choose_thresholds, prior_strength
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.errors import TrainingDataError
+from training.model_inputs import dtypes_of
 from training.tag_data import TagData, base_rates
 from training.tag_evaluation import ScoredPart, evaluate_tags, score_part
 from training.tag_model import (
@@ -104,7 +104,7 @@ def train_tags(
     }
     features = {TAG: inputs}
     if family.observed_if != "always":
-        wanted = [name for name in CUSTOMER_CONTEXT if name in data.customers]
+        wanted = list(data.customers)
         part = data.rows.part == FIT
         matrix = design_matrix(wanted, {name: data.customers[name][part] for name in wanted})
         models[OBSERVED] = _fit(matrix, data.observed[part], wanted, seed, threads, OBSERVED_ROUNDS)
@@ -117,6 +117,7 @@ def train_tags(
         as_of=as_of,
         models=bundle.models,
         features=features,
+        dtypes=dtypes_of((*data.customers, *data.affinities)),
         keys=keys,
         calibrators=bundle.calibrators,
         content={
@@ -135,8 +136,7 @@ def train_tags(
 def _inputs(family: TagFamily, data: TagData, with_key: bool) -> list[str]:
     if family.key is None:
         return list(data.customers)
-    context = [name for name in CUSTOMER_CONTEXT if name in data.customers]
-    return [*data.affinities, *context, *([KEY] if with_key else [])]
+    return [*data.affinities, *data.customers, *([KEY] if with_key else [])]
 
 
 def _tag_matrix(

@@ -8,20 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.definitions import Catalogue, FeatureDefinition, ratio, seconds_between, spread
+from features.definitions import Catalogue, FeatureDefinition, FloatArray, ratio, seconds_between, spread
 from features.windows import DAY_7, HOUR_72, NEVER, IntArray, Window
+
+HOURS = "hours_{window}"
+DAILY, WEEK = "daily_v1", "week_v1"
 
 
 def made() -> Catalogue[IntArray]:
-    catalogue: Catalogue[IntArray] = Catalogue()
+    catalogue: Catalogue[IntArray] = Catalogue(services=(DAILY,))
 
-    @catalogue.windowed("hours_{window}", (HOUR_72, DAY_7), unit="hours")
+    @catalogue.windowed(HOURS, (HOUR_72, DAY_7), unit="hours", services={DAY_7: (WEEK,)})
     def hours(rows: IntArray, window: Window) -> IntArray:
         """Hours of the window."""
         return np.full(len(rows), (window.length_us or 0) // 3_600_000_000)
 
     @catalogue.feature(unit="things", null="nothing there")
-    def half(rows: IntArray) -> IntArray:
+    def half(rows: IntArray) -> FloatArray:
         """Half of it.
 
         In more words.
@@ -33,10 +36,61 @@ def made() -> Catalogue[IntArray]:
 
 def test_a_function_is_declared_once_a_window_and_its_docstring_is_the_meaning() -> None:
     assert made().definitions() == [
-        FeatureDefinition("hours_72h", "int", "hours", "72h", "Hours of the window.", ""),
-        FeatureDefinition("hours_7d", "int", "hours", "7d", "Hours of the window.", ""),
-        FeatureDefinition("half", "float", "things", "", "Half of it.", "nothing there"),
+        FeatureDefinition("hours_72h", "int", "hours", "72h", "Hours of the window.", "", (), HOURS),
+        FeatureDefinition("hours_7d", "int", "hours", "7d", "Hours of the window.", "", (WEEK,), HOURS),
+        FeatureDefinition("half", "float", "things", "", "Half of it.", "nothing there", (DAILY,), "half"),
     ]
+
+
+def test_a_service_reads_the_features_that_name_it_and_others_are_still_computed_by_name() -> None:
+    catalogue = made()
+    assert catalogue.names(WEEK) == ["hours_7d"]
+    assert catalogue.names(DAILY) == ["half"]
+    assert catalogue.names(DAILY, WEEK) == ["hours_7d", "half"]
+    assert catalogue.names("of nobody") == []
+    assert catalogue.compute(np.array([1]), ["hours_72h"])["hours_72h"].tolist() == [72]
+
+
+def test_services_given_once_hold_for_every_window_and_none_given_are_the_catalogues() -> None:
+    catalogue: Catalogue[IntArray] = Catalogue((DAILY,))
+
+    @catalogue.windowed("a_{window}", (HOUR_72, DAY_7), unit="things", services=(WEEK,))
+    @catalogue.windowed("b_{window}", (HOUR_72, DAY_7), unit="things")
+    @catalogue.windowed("c_{window}", (HOUR_72, DAY_7), unit="things", services=())
+    def things(rows: IntArray, window: Window) -> IntArray:
+        """Things."""
+        return rows
+
+    assert catalogue.names(WEEK) == ["a_72h", "a_7d"]
+    assert catalogue.names(DAILY) == ["b_72h", "b_7d"]
+    assert len(catalogue.definitions()) == 6
+
+
+def test_services_of_a_window_that_is_not_computed_are_refused() -> None:
+    declare = made().windowed
+    with pytest.raises(ValueError, match=r"feature 'n_\{window\}' names services of 7d, which it is not"):
+        declare("n_{window}", (HOUR_72,), unit="things", services={DAY_7: (WEEK,), HOUR_72: ()})
+
+
+def test_only_what_is_asked_for_is_computed() -> None:
+    catalogue: Catalogue[IntArray] = Catalogue()
+
+    @catalogue.feature(unit="things")
+    def costly(rows: IntArray) -> IntArray:
+        """Nobody asks for it."""
+        raise AssertionError
+
+    @catalogue.feature(unit="things")
+    def cheap(rows: IntArray) -> IntArray:
+        """Asked for."""
+        return rows
+
+    assert list(catalogue.compute(np.array([1]), ["cheap", "cheap"])) == ["cheap"]
+
+
+def test_a_feature_that_does_not_exist_cannot_be_computed() -> None:
+    with pytest.raises(ValueError, match=r"unknown feature 'hours_27h' \(did you mean 'hours_72h'\?\)"):
+        made().compute(np.array([1]), ["hours_27h"])
 
 
 def test_features_are_computed_in_their_types_all_or_those_named() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from features import affinity, customer
 from features.affinity import CandidateRule
 from features.history import History
-from features.profile import unpack_keys
+from features.packed_profile import unpack_keys
 from features.windows import (
     DAY_90,
     DAY_US,
@@ -92,7 +92,7 @@ def test_the_profile_of_a_key_counts_the_orders_of_everybody(rows: list[Row], da
     history = History(frame(rows), ZONE, LAG)
     packed = dict(history.packed_keys("category", boundary))
     assert list(packed) == list(history.columns.categories)
-    profile = unpack_keys(list(packed.values()))
+    profile = unpack_keys(list(packed.values()), np.full(len(packed), boundary))
     for place, key in enumerate(packed):
         orders = {
             (row["customer_id"], row["event_time"], max(row["event_time"], row["ingested_at"]))

@@ -13,7 +13,9 @@ from features.affinity import CandidateRule
 from features.history import History
 from features.live import KeyProfiles, LiveCustomers
 from features.packed_memory import pack_memories
+from features.packed_store import PackedRow
 from features.profile import KEY_FIELDS, Profile, empty_profile
+from features.publishing import profile_rows
 from features.windows import DAY_90, DAY_US, HOUR_72, HOUR_US, profile_boundary, to_us
 from tests.features.streams import START, event, frame, streams
 
@@ -33,10 +35,12 @@ def boundary_at(now_us: int) -> int:
 def live(rows: list[Row], names: list[str], now_us: int) -> LiveCustomers:
     boundary = boundary_at(now_us)
     history = History(frame(rows), ZONE, LAG)
-    profiles = dict(history.packed_profiles(boundary))
+    profiles = {row.key: row for row in profile_rows(history, boundary)}
     memories = pack_memories(frame(rows), now_us)
     keys = {
-        column: KeyProfiles.unpack(dict(history.packed_keys(column, boundary)))
+        column: KeyProfiles.unpack(
+            {text: PackedRow(text, boundary, one) for text, one in history.packed_keys(column, boundary)}
+        )
         for column in ("category", "brand")
     }
     return LiveCustomers(
@@ -103,7 +107,7 @@ def test_a_customer_is_known_by_a_memory_or_by_a_profile() -> None:
 def test_a_profile_is_stale_at_72_hours() -> None:
     rows = [event(0, "a", "view", START - timedelta(days=1), NONE)]
     history = History(frame(rows), ZONE, LAG)
-    profile = dict(history.packed_profiles(START_US))["a"]
+    (profile,) = profile_rows(history, START_US)
     for age_us, stale in ((72 * HOUR_US - 1, False), (72 * HOUR_US, True)):
         keys = {"category": NO_KEYS, "brand": NO_KEYS}
         now_us = START_US + age_us
@@ -123,7 +127,7 @@ def test_an_older_profile_gives_the_same_newest_values_as_long_as_the_memory_rea
     found = []
     for age in (1, 2):
         boundary = boundary_at(now_us) - (age - 1) * DAY_US
-        profile = dict(history.packed_profiles(boundary))["a"]
+        (profile,) = profile_rows(history, boundary)
         customers = LiveCustomers(["a"], [memory], [profile], now_us, boundary, keys, ZONE)
         found.append(customer.CATALOGUE.compute(customers.rows))
     np.testing.assert_equal(found[0], found[1])

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.memory import Carry, PairIndex, attention_pairs, columns_of, customer_events, pair_events
+from features.day_parts import DAY_PARTS
+from features.memory import PairIndex, attention_pairs, columns_of, customer_events, pair_events
+from features.sequences import Carry
 from features.windows import NEVER, to_us
 from tests.features.streams import START, event, frame, streams
 
@@ -36,6 +38,25 @@ def test_texts_are_numbered_in_order_and_null_is_no_text() -> None:
     assert columns.brand.tolist() == [0, -1, -1]
     assert (columns.texts("category"), columns.texts("brand")) == (columns.categories, columns.brands)
     assert len(columns) == 3
+
+
+def test_items_have_the_same_code_where_they_are_the_same_and_none_where_there_is_none() -> None:
+    items = ["i9", None, "i1", "i9", ""]
+    rows = [event(number, "a", "view", START, NONE, item_id=item) for number, item in enumerate(items)]
+    assert columns_of(frame(rows)).item.tolist() == [2, -1, 1, 2, 0]
+    assert columns_of(frame(rows[1:2])).item.tolist() == [-1]
+
+
+def test_sessions_and_parts_of_the_day_are_columns_to_sum() -> None:
+    hours = [timedelta(hours=hour) for hour in (5, 6, 6.25, 18)]
+    rows = [event(number, "a", "purchase", START + at, NONE) for number, at in enumerate(hours)]
+    memory = customer_events(columns_of(frame(rows)), UTC_ZONE)
+    assert memory.columns["session_start"].tolist() == [1, 1, 0, 1]
+    starts = [to_us(START + at) for at in hours]
+    assert memory.columns["session_start_time"].tolist() == [starts[0], starts[1], NEVER, starts[3]]
+    parts = [memory.columns[f"order_{part}"].tolist() for part in DAY_PARTS]
+    assert parts == [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert memory.columns["order_before"].tolist() == [NEVER, *starts[:3]]
 
 
 def test_an_amount_that_is_null_adds_nothing() -> None:

@@ -14,8 +14,9 @@ from feast.types import Bytes, Float64, Int64, String
 
 from features.errors import FeatureStoreError
 from features.online_store import EPOCH, PackedOnlineStore
-from features.packed_store import PackedRow, PackedStore, SqlitePackedStore, packed_key
+from features.packed_store import PackedRow, PackedStore, packed_key
 from features.redis_packed_store import RedisPackedStore
+from features.sqlite_packed_store import SqlitePackedStore
 from tests.features.redis_database import empty_redis_database
 
 NOW = datetime(2017, 10, 31, tzinfo=UTC)
@@ -178,6 +179,43 @@ def test_feast_never_replaces_a_newer_value(feasted: Feasted) -> None:
     asyncio.run(plug_in.close())
 
 
+def test_feast_reads_an_advanced_value_with_its_new_time_and_life(feasted: Feasted) -> None:
+    plug_in, began = PackedOnlineStore(), microseconds(NOW - LIFE)
+    feasted.direct.put_many("customer_profile", [PackedRow(name, began, b"x") for name in ("same", "left")])
+    assert feasted.direct.advance("customer_profile", began, microseconds(NOW), {"left"}) == 1
+    keys = [entity_key(customer_id=name) for name in ("same", "left")]
+    assert plug_in.online_read(feasted.config(NOW), PACKED, keys) == [
+        (NOW, {"packed": Value(bytes_val=b"x")}),
+        (None, None),
+    ]
+    asyncio.run(plug_in.close())
+
+
+def test_an_erased_customer_is_missing_to_feast_in_every_view(feasted: Feasted) -> None:
+    plug_in, config = PackedOnlineStore(), feasted.config(NOW)
+    keys = [entity_key(customer_id=name) for name in ("erika", "otto")]
+    for key in keys:
+        packed = {"packed": Value(bytes_val=b"x")}
+        plug_in.online_write_batch(config, PACKED, [(key, packed, NOW, None)], None)
+        plug_in.online_write_batch(config, PLAIN, [(key, {"n": Value(int64_val=1)}, NOW, None)], None)
+    assert feasted.direct.erase("erika") == 2
+    for table in (PACKED, PLAIN):
+        assert [values is not None for _, values in plug_in.online_read(config, table, keys)] == [False, True]
+    asyncio.run(plug_in.close())
+
+
+def test_a_row_written_twice_in_one_batch_is_the_newer_of_the_two(feasted: Feasted) -> None:
+    plug_in, config = PackedOnlineStore(), feasted.config(NOW)
+    key = entity_key(customer_id="c")
+    batch = [
+        (key, {"packed": Value(bytes_val=text)}, moment, None)
+        for moment, text in ((NOW - MICROSECOND, b"old"), (NOW, b"new"), (NOW - 2 * MICROSECOND, b"oldest"))
+    ]
+    plug_in.online_write_batch(config, PACKED, batch, None)
+    assert plug_in.online_read(config, PACKED, [key]) == [(NOW, {"packed": Value(bytes_val=b"new")})]
+    asyncio.run(plug_in.close())
+
+
 def test_a_view_of_plain_features_keeps_values_types_and_nulls(feasted: Feasted) -> None:
     plug_in, config = PackedOnlineStore(), feasted.config(NOW)
     values = {"n": Value(int64_val=2**53 + 1), "x": Value()}
@@ -204,7 +242,7 @@ def test_feast_itself_loads_the_plug_in_reads_deletes_and_tears_down(feasted: Fe
     store.apply([*PACKED_ENTITIES, PACKED, PLAIN])
     feasted.direct.put_many("customer_profile", [PackedRow("c1", microseconds(NOW), b"x")])
     feasted.direct.put_many("customer_counts", [PackedRow("c1", microseconds(NOW), b"\x80")])
-    feasted.direct.put_many("untouched", [PackedRow("c1", microseconds(NOW), b"x")])
+    feasted.direct.put_many("untouched", [PackedRow("c1", microseconds(NOW), b"x")], mark=("applied", 7))
     answer = store.get_online_features(
         features=["customer_profile:packed"],
         entity_rows=[{"customer_id": "c2"}, {"customer_id": "c1"}],
@@ -218,6 +256,7 @@ def test_feast_itself_loads_the_plug_in_reads_deletes_and_tears_down(feasted: Fe
     store.teardown()
     assert feasted.direct.count("customer_profile") == 0
     assert feasted.direct.count("untouched") == 1
+    assert feasted.direct.mark("applied") == 7
 
 
 PACKED_ENTITIES = [Entity(name="customer_id", join_keys=["customer_id"], value_type=FeastType.STRING)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
@@ -48,6 +49,9 @@ def test_what_is_packed_reads_back_as_the_columns_of_what_is_remembered(rows: li
     read = columns_of_packed([packed[name] for name in names], names, {})
     expected = columns_of(frame(remembered))
     assert (read.customers, read.categories, read.brands) == (names, expected.categories, expected.brands)
+    # Of items there are only codes: as many different ones, equal and missing in the same places.
+    assert sorted(Counter(read.item).values()) == sorted(Counter(expected.item).values())
+    assert (read.item == -1).sum() == (expected.item == -1).sum()
     zone = ZoneInfo("Asia/Shanghai")
     found, wanted = customer_events(read, zone), customer_events(expected, zone)
     assert (found.key.tolist(), found.known_at.tolist()) == (wanted.key.tolist(), wanted.known_at.tolist())
@@ -119,5 +123,5 @@ def test_damaged_bytes_are_refused_rather_than_misread() -> None:
         decode_memory(packed[:-5])
     memory = decode_memory(packed)
     memory.version = 99
-    with pytest.raises(FeatureStoreError, match="a packed memory has version 99; expected 1"):
+    with pytest.raises(FeatureStoreError, match="a packed memory has version 99; expected 2"):
         decode_memory(msgspec.msgpack.encode(memory))

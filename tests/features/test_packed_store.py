@@ -20,12 +20,12 @@ from features.errors import FeatureStoreError
 from features.packed_store import (
     PackedRow,
     PackedStore,
-    SqlitePackedStore,
     open_packed_store,
     packed_key,
     profile_key,
 )
 from features.redis_packed_store import RedisPackedStore
+from features.sqlite_packed_store import SqlitePackedStore
 from tests.features.redis_database import empty_redis_database
 
 MEMORY = "customer_memory"
@@ -128,6 +128,104 @@ def test_erasing_a_customer_empties_every_view_of_them_and_of_nobody_else(store:
     assert store.count(MEMORY) == 2
 
 
+def test_rows_of_one_instant_advance_to_a_later_one_with_the_values_they_have(store: PackedStore) -> None:
+    rows = [PackedRow(f"客户 {number}\x1f", NOW_US, b"%d" % number) for number in range(1_100)]
+    older, newer = PackedRow("older", NOW_US - 1, b"older"), PackedRow("newer", NOW_US + 1, b"newer")
+    store.put_many(PROFILE, [*rows, older, newer])
+    store.put_many(MEMORY, rows[:3])
+    kept = [rows[5].key, rows[1_001].key, rows[5].key, "nobody"]
+    assert store.advance(PROFILE, NOW_US, NOW_US + HOUR_US, kept) == 1_098
+    expected = {
+        row.key: row if row.key in kept else row._replace(event_us=NOW_US + HOUR_US) for row in rows
+    } | {"older": older, "newer": newer}
+    assert store.get_many(PROFILE, list(expected), now_us=NOW_US, ttl_us=None) == expected
+    assert store.ages(PROFILE) == {key: row.event_us for key, row in expected.items()}
+    assert set(store.ages(MEMORY).values()) == {NOW_US}
+    assert store.advance(PROFILE, NOW_US, NOW_US + 2 * HOUR_US, []) == 2
+    assert store.advance(PROFILE, NOW_US, NOW_US + 2 * HOUR_US, []) == 0
+
+
+def test_rows_advance_only_forwards_and_then_obey_the_order_of_writes(store: PackedStore) -> None:
+    store.put_many(PROFILE, [PackedRow("c", NOW_US, b"x")])
+    assert store.advance(PROFILE, NOW_US, NOW_US, []) == 1
+    with pytest.raises(FeatureStoreError, match=f"'{PROFILE}' cannot be advanced from {NOW_US} µs back"):
+        store.advance(PROFILE, NOW_US, NOW_US - 1, [])
+    store.advance(PROFILE, NOW_US, NOW_US + 7, [])
+    assert store.put_many(PROFILE, [PackedRow("c", NOW_US + 6, b"between")]) == 0
+    assert store.get(PROFILE, "c", now_us=NOW_US, ttl_us=None) == PackedRow("c", NOW_US + 7, b"x")
+
+
+def test_chosen_rows_are_removed_from_one_view(store: PackedStore) -> None:
+    for view in (MEMORY, PROFILE):
+        store.put_many(view, [PackedRow(f"c{number}", NOW_US, b"x") for number in range(450)])
+    assert store.remove(MEMORY, [f"c{number}" for number in range(1, 450)] + ["nobody"]) == 449
+    assert store.remove(MEMORY, {"c1"}) == 0
+    assert store.ages(MEMORY) == {"c0": NOW_US}
+    assert store.get(MEMORY, "c1", now_us=NOW_US, ttl_us=None) is None
+    assert store.count(PROFILE) == 450
+
+
+def test_what_no_read_returns_any_more_is_pruned_and_nothing_else(store: PackedStore) -> None:
+    rows = [PackedRow(f"c{number}", NOW_US + number, b"x") for number in range(700)]
+    for view in (MEMORY, PROFILE):
+        store.put_many(view, rows)
+    present = NOW_US + 72 * HOUR_US + 449
+    assert store.prune(MEMORY, present - 72 * HOUR_US) == 450
+    assert store.prune(MEMORY, present - 72 * HOUR_US) == 0
+    keys = [row.key for row in rows]
+    alive = store.get_many(PROFILE, keys, now_us=present, ttl_us=72 * HOUR_US)
+    assert store.get_many(MEMORY, keys, now_us=present, ttl_us=None) == alive
+    assert (store.count(MEMORY), store.count(PROFILE)) == (250, 700)
+
+
+def test_a_store_that_is_pruned_stops_growing(tmp_path: Path) -> None:
+    store, sizes = SqlitePackedStore(tmp_path / "online.db"), []
+    for day in range(12):
+        for start in range(0, 400, 100):
+            rows = [
+                PackedRow(f"d{day}c{number}", day * 24 * HOUR_US, bytes(3_000))
+                for number in range(start, start + 100)
+            ]
+            store.put_many(MEMORY, rows)
+        store.prune(MEMORY, (day - 3) * 24 * HOUR_US)
+        sizes.append((tmp_path / "online.db").stat().st_size)
+    assert store.count(MEMORY) == 3 * 400
+    assert max(sizes) < 5 * 400 * 4_096
+    assert sizes[-1] == sizes[-4]
+    store.close()
+
+
+def test_an_erased_customer_leaves_no_byte_in_any_file(tmp_path: Path) -> None:
+    store = SqlitePackedStore(tmp_path / "online.db")
+    others = [PackedRow(f"other{number}", NOW_US, bytes(5_000)) for number in range(50)]
+    for view, value in ((MEMORY, b"of-erika-small"), (PROFILE, b"of-erika-large" * 2_000)):
+        store.put_many(view, [*others, PackedRow("erika-m", NOW_US, value)])
+        store.put_many(view, [PackedRow("erika-m", NOW_US + 1, b"of-erika-replaced")])
+    store.advance(PROFILE, NOW_US + 1, NOW_US + 2, ["erika-m"])
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"erika" in written
+    assert store.erase("erika-m") == 2
+    for path in tmp_path.iterdir():
+        assert b"erika" not in path.read_bytes(), path.name
+    store.close()
+
+
+def test_an_erasure_that_another_reader_keeps_from_being_complete_says_so(tmp_path: Path) -> None:
+    store = SqlitePackedStore(tmp_path / "online.db")
+    store._writer.execute("PRAGMA busy_timeout = 50")
+    store.put_many(MEMORY, [PackedRow("erika", NOW_US, b"x")])
+    other = sqlite3.connect(tmp_path / "online.db", isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM packed").fetchall()
+    with pytest.raises(FeatureStoreError, match="a copy may be left") as caught:
+        store.erase("erika")
+    assert "erase again" in caught.value.next_step
+    other.execute("COMMIT")
+    assert store.erase("erika") == 0
+    other.close()
+    store.close()
+
+
 def test_dropping_a_view_leaves_the_others(store: PackedStore) -> None:
     for view in (MEMORY, PROFILE):
         store.put_many(view, [PackedRow(f"c{number}", NOW_US, b"x") for number in range(450)])
@@ -184,7 +282,8 @@ def test_two_processes_write_the_same_file_and_the_newest_values_stay(tmp_path: 
     path = tmp_path / "online.db"
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from features.packed_store import PackedRow, SqlitePackedStore\n"
+        "from features.packed_store import PackedRow\n"
+        "from features.sqlite_packed_store import SqlitePackedStore\n"
         "store = SqlitePackedStore(Path(sys.argv[1]))\n"
         "for event in range(int(sys.argv[2]), 400, 2):\n"
         "    store.put_many('v', [PackedRow('c', event, b'%d' % event)])\n"

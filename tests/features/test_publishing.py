@@ -9,8 +9,9 @@ import polars as pl
 from features.events import INSTANT
 from features.history import History
 from features.packed_memory import decode_memory
+from features.packed_profile import unpack_customer
 from features.packed_store import KEY_PROFILE, PackedRow, open_packed_store, packed_key, profile_key
-from features.profile import CUSTOMER_FIELDS, customer_profile, unpack_customer
+from features.profile import CUSTOMER_FIELDS, customer_profile
 from features.publishing import customer_frame, key_frame, key_rows, memory_rows, profile_rows
 from features.windows import DAY_US, HOUR_US, from_us, to_us
 from tests.features.made_events import MONDAY, event, frame
@@ -50,7 +51,7 @@ def test_profiles_carry_their_boundary_and_leave_out_who_was_unknown_then():
     assert (only.key, only.event_us) == ("ann", boundary)
     number = history.numbers(["ann"])
     direct = customer_profile(history.customers, number, np.array([boundary]))
-    unpacked = unpack_customer(only.value).customer
+    unpacked = unpack_customer(only.value, only.event_us).customer
     assert {name: unpacked.fields[name][0] for name in CUSTOMER_FIELDS} == {
         name: direct.fields[name][0] for name in CUSTOMER_FIELDS
     }

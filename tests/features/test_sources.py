@@ -49,8 +49,8 @@ def test_one_bad_value_costs_one_row_and_is_kept_with_its_reason(tmp_path: Path)
     assert Path(refused["file"]).name == "shop.csv"
     assert refused["field"] == "amount_minor"
     assert refused["value"] == "abc"
-    assert refused["expected"] == "BIGINT from CAST(round(100 * price) AS BIGINT)"
-    assert json.loads(refused["raw"]) == SOUND | {"id": 2, "price": "abc"}
+    assert refused["expected"] == "a whole number from CAST(round(100 * price) AS BIGINT)"
+    assert json.loads(refused["raw"]) == SOUND | {"id": "2", "price": "abc"}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_one_bad_value_costs_one_row_and_is_kept_with_its_reason(tmp_path: Path)
         ({"happened": "1889-01-01 00:00:00"}, "event_time", "1990 or later"),
         ({"happened": "infinity"}, "event_time", "a time between the years 1 and 9999"),
         ({"price": "-3"}, "amount_minor", "0 to 1000000000000000 minor units"),
-        ({"price": "nan"}, "amount_minor", "BIGINT from"),
-        ({"price": "1e300"}, "amount_minor", "BIGINT from"),
+        ({"price": "nan"}, "amount_minor", "a whole number from"),
+        ({"price": "1e300"}, "amount_minor", "a whole number from"),
     ],
 )
 def test_every_kind_of_bad_value_names_column_value_and_reason(

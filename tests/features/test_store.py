@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from configs.errors import ConfigError
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
+from features.definitions import PAIR_SERVICES
 from features.errors import FeatureStoreError
 from features.feast_objects import ONLINE_VIEWS, SERVICES, VIEWS, repo_config
 from features.packed_store import LIFE_US, PackedRow, open_packed_store, packed_key
@@ -37,9 +38,13 @@ class Feature:
     name: str
     dtype: Literal["int", "float"]
     meaning: str = "what it says"
+    services: tuple[str, ...] = PAIR_SERVICES
 
 
-CUSTOMER = [Feature("order_count_90d", "int"), Feature("mean_gap_seconds", "float")]
+CUSTOMER = [
+    Feature("order_count_90d", "int", services=tuple(SERVICES)),
+    Feature("mean_gap_seconds", "float", services=tuple(SERVICES)),
+]
 AFFINITY = [Feature("count_72h", "int"), Feature("seconds_since_last", "float")]
 
 
@@ -241,7 +246,7 @@ def test_what_was_never_registered_says_how_to_register(tmp_path: Path) -> None:
 
 def test_applying_again_takes_up_a_changed_catalogue(applied: Home) -> None:
     customers, _ = snapshots(30)
-    added = Feature("is_new", "int")
+    added = Feature("is_new", "int", services=("clv_v1",))
     apply(applied, SETTINGS, CUSTOMER, AFFINITY)
     apply(applied, SETTINGS, [*CUSTOMER, added], AFFINITY)
     write_snapshot(applied, "customer_snapshot", customers.with_columns(is_new=pl.lit(1, pl.Int64)))
@@ -312,51 +317,59 @@ def test_what_feast_materialises_it_reads_back_and_so_does_the_service(applied: 
         assert online_values(applied, chosen, "customer_memory", [], now=NOW) == []
 
 
-def test_only_values_alive_at_the_end_are_materialised(applied: Home) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_only_values_alive_at_the_end_are_materialised(applied: Home, kind: str) -> None:
     frame = profiles(4, NOW).with_columns(
         event_timestamp=pl.Series(
             [NOW - 72 * HOUR, NOW - 72 * HOUR + MICROSECOND, NOW, NOW + MICROSECOND],
             dtype=pl.Datetime("us", "UTC"),
         )
     )
-    write_snapshot(applied, "customer_profile", frame)
-    assert materialise(applied, SETTINGS, NOW, ["customer_profile"]) == {"customer_profile": 2}
-    with contextlib.closing(open_packed_store(applied, SETTINGS)) as direct:
-        assert sorted(direct.keys("customer_profile")) == ["c1", "c2"]
+    with online(kind) as chosen:
+        write_snapshot(applied, "customer_profile", frame)
+        assert materialise(applied, chosen, NOW, ["customer_profile"]) == {"customer_profile": 2}
+        with contextlib.closing(open_packed_store(applied, chosen)) as direct:
+            assert sorted(direct.keys("customer_profile")) == ["c1", "c2"]
 
 
-def test_of_several_values_of_a_key_the_latest_is_materialised(applied: Home) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_of_several_values_of_a_key_the_latest_is_materialised(applied: Home, kind: str) -> None:
     older, newer = profiles(700, NOW - HOUR, "older"), profiles(700, NOW, "newer")
     write_snapshot(applied, "customer_profile", pl.concat([newer, older]))
-    assert materialise(applied, SETTINGS, NOW, ["customer_profile"]) == {"customer_profile": 700}
-    asked = [{"customer_id": "c3"}, {"customer_id": "c699"}]
-    values = online_values(applied, SETTINGS, "customer_profile", asked, now=NOW)
+    with online(kind) as chosen:
+        assert materialise(applied, chosen, NOW, ["customer_profile"]) == {"customer_profile": 700}
+        asked = [{"customer_id": "c3"}, {"customer_id": "c699"}]
+        values = online_values(applied, chosen, "customer_profile", asked, now=NOW)
     assert values == [newer["packed"][3], newer["packed"][699]]
 
 
-def test_materialising_an_older_file_does_not_undo_a_newer_value(applied: Home) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_materialising_an_older_file_does_not_undo_a_newer_value(applied: Home, kind: str) -> None:
     now_us = int(NOW.timestamp()) * 1_000_000
-    with contextlib.closing(open_packed_store(applied, SETTINGS)) as direct:
-        direct.put_many("customer_memory", [PackedRow("c1", now_us, b"live")])
     write_snapshot(applied, "customer_memory", profiles(3, NOW - HOUR))
-    assert materialise(applied, SETTINGS, NOW, ["customer_memory"]) == {"customer_memory": 3}
-    asked = [{"customer_id": f"c{number}"} for number in range(3)]
-    assert online_values(applied, SETTINGS, "customer_memory", asked, now=NOW)[1] == b"live"
+    with online(kind) as chosen:
+        with contextlib.closing(open_packed_store(applied, chosen)) as direct:
+            direct.put_many("customer_memory", [PackedRow("c1", now_us, b"live")])
+        assert materialise(applied, chosen, NOW, ["customer_memory"]) == {"customer_memory": 3}
+        asked = [{"customer_id": f"c{number}"} for number in range(3)]
+        assert online_values(applied, chosen, "customer_memory", asked, now=NOW)[1] == b"live"
 
 
-def test_rows_that_did_not_arrive_are_an_error_that_counts_them(applied: Home) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_rows_that_did_not_arrive_are_an_error_that_counts_them(applied: Home, kind: str) -> None:
     write_snapshot(applied, "customer_profile", profiles(20, NOW))
-    with pytest.raises(FeatureStoreError, match="'customer_profile': expected 20 rows online, found 0"):
-        verify_online(applied, SETTINGS, "customer_profile", NOW)
-    materialise(applied, SETTINGS, NOW, ["customer_profile"])
-    assert verify_online(applied, SETTINGS, "customer_profile", NOW) == 20
-    with contextlib.closing(open_packed_store(applied, SETTINGS)) as direct:
-        direct.erase("c7")
-    with pytest.raises(FeatureStoreError, match="expected 20 rows online, found 19"):
-        verify_online(applied, SETTINGS, "customer_profile", NOW)
-    write_snapshot(applied, "customer_profile", profiles(20, NOW + HOUR))
-    with pytest.raises(FeatureStoreError, match="expected 20 rows online, found 0"):
-        verify_online(applied, SETTINGS, "customer_profile", NOW + HOUR)
+    with online(kind) as chosen:
+        with pytest.raises(FeatureStoreError, match="'customer_profile': expected 20 rows online, found 0"):
+            verify_online(applied, chosen, "customer_profile", NOW)
+        materialise(applied, chosen, NOW, ["customer_profile"])
+        assert verify_online(applied, chosen, "customer_profile", NOW) == 20
+        with contextlib.closing(open_packed_store(applied, chosen)) as direct:
+            direct.erase("c7")
+        with pytest.raises(FeatureStoreError, match="expected 20 rows online, found 19"):
+            verify_online(applied, chosen, "customer_profile", NOW)
+        write_snapshot(applied, "customer_profile", profiles(20, NOW + HOUR))
+        with pytest.raises(FeatureStoreError, match="expected 20 rows online, found 0"):
+            verify_online(applied, chosen, "customer_profile", NOW + HOUR)
 
 
 def test_a_home_that_was_moved_does_not_read_the_old_one(applied: Home, tmp_path: Path) -> None:

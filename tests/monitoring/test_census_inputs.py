@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from features import customer
+from features.feast_objects import SERVICES
 from features.windows import DAY_US, HOUR_US
 from monitoring.census import take_census
 from monitoring.census_inputs import REFERENCE_DAYS, census_inputs
@@ -29,7 +30,7 @@ def test_each_customer_and_midnight_is_a_row_with_the_kernels_features() -> None
     after = take_census(events, since_us=at_us(48), until_us=at_us(96), zone=UTC)
     assert inputs.reference.height == sum(len(day.customers) for day in before)
     assert inputs.current.height == sum(len(day.customers) for day in after)
-    assert inputs.features == tuple(definition.name for definition in customer.catalogue())
+    assert inputs.features == tuple(customer.CATALOGUE.names(*SERVICES))
     assert inputs.current_described == (
         f"{inputs.current.height:,} customers seen before the midnights of 04 Mar 2026 to 06 Mar 2026"
     )

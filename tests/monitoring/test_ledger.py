@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -150,6 +151,30 @@ def test_forgetting_leaves_no_row_of_that_customer_and_every_row_of_others(tmp_p
             people = connection.execute(sa.text(f"SELECT DISTINCT customer_id FROM {table}")).scalars().all()
             assert people == ["8"], table
         assert connection.execute(sa.text("SELECT count(*) FROM outcomes")).scalar() == 2
+    engine.dispose()
+
+
+class Merged:
+    """Says that customer 8 is customer 7."""
+
+    def resolve(self, events: pl.DataFrame) -> pl.DataFrame:
+        return events.with_columns(pl.col("customer_id").replace("8", "7"))
+
+    def spellings(self, customers: Collection[str]) -> list[str]:
+        return list(customers)
+
+
+def test_what_was_written_of_a_merged_customer_is_read_as_the_survivors(tmp_path: Path) -> None:
+    written = filled_ledger(tmp_path, [claim("7", 0), claim("8", 1)])
+    written.record([], [Transition("8", "t", 1, "absent", "assigned", "")])
+    written.record_predictions([Prediction("8", "72h", 0.4, 1, "1")])
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    merged = Ledger(engine, Merged())
+    assert merged.open_claims(at_us(1_000))["customer_id"].to_list() == ["7", "7"]
+    assert merged.read()["claim_id"].equals(written.read()["claim_id"])
+    for frame in (merged.read(), merged.read_transitions(), merged.read_predictions()):
+        assert set(frame["customer_id"]) == {"7"}
+    assert written.read()["customer_id"].to_list() == ["7", "8"]
     engine.dispose()
 
 

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from rich.console import Console
 
 from configs.settings import load_settings
 from features.event_log import EventLog, open_engine
+from features.feast_objects import ONLINE_VIEWS, VIEWS
 from features.lake import Lake
-from features.packed_store import CUSTOMER_PROFILE, open_packed_store
+from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, open_packed_store
 from features.store import training_frame
 from features.tags import load_catalogue
 from features.windows import from_us
@@ -21,11 +23,13 @@ from pipelines.build_features import (
     build_features,
     latest_known,
     open_workbench,
+    publish_profiles,
     write_snapshots,
 )
 from pipelines.errors import CommandError, MissingStepError
 from serving.upkeep import BOUNDARY_MARK
 from tests.features.made_events import MONDAY, events
+from tests.small_shop import KNOWN_UNTIL
 from tests.training.rhythmic_shop import join_directly
 from training.datasets import CENSUS, SamplingBudget
 from training.errors import TrainingDataError
@@ -114,6 +118,90 @@ def test_features_of_an_earlier_day_leave_the_newer_profiles_and_their_day(small
     store.close()
     assert report.customers == 160
     assert from_us(boundary) == shop.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def online_rows(shop):
+    store = open_packed_store(shop.home, shop.settings)
+    rows = {
+        view: store.get_many(view, list(store.keys(view)), now_us=0, ttl_us=None) for view in ONLINE_VIEWS
+    }
+    store.close()
+    return rows
+
+
+def published_day_by_day(shop, days, *, full):
+    """Import some later days, then publish as of each midnight; what was done, and what is online."""
+    Lake(shop.home.lake).append(shop.later)
+    for day in range(1, days + 1):
+        as_of = KNOWN_UNTIL + timedelta(days=day)
+        bench = open_workbench(shop.home, shop.settings, as_of, silently, SMALL)
+        done = publish_profiles(
+            shop.home, shop.settings, bench.events, bench.history, as_of, silently, full=full
+        )
+        yield done, online_rows(shop)
+
+
+def test_from_day_to_day_the_same_goes_online_as_if_everything_were_computed(small_shop, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    shop, other = small_shop.copy(tmp_path / "one"), small_shop.copy(tmp_path / "other")
+    found = published_day_by_day(shop, 2, full=False)
+    expected = published_day_by_day(other, 2, full=True)
+    for (done, rows), (computed, all_rows) in zip(found, expected, strict=True):
+        assert (done.refreshed.how, computed.refreshed.how) == ("incremental", "full")
+        assert rows == all_rows
+        assert done.online == computed.online
+        assert all(done.online[view] == len(rows[view]) for view in (CUSTOMER_PROFILE, KEY_PROFILE))
+    for view in ONLINE_VIEWS:
+        keys = list(VIEWS[view].join_keys)
+        files = [pl.read_parquet(VIEWS[view].path(one.home)).sort(keys) for one in (shop, other)]
+        assert_frame_equal(files[0], files[1], check_column_order=False)
+
+
+def test_features_of_the_same_instant_again_change_nothing_and_say_so(small_shop, tmp_path):
+    shop = small_shop.copy(tmp_path)
+    before = online_rows(shop)
+    report = build_features(shop.home, shop.settings, shop.as_of, silently, SMALL)
+    assert report.profiles == {
+        "how": "unchanged",
+        "why_full": "",
+        "customers_computed": 0,
+        "keys_computed": 0,
+        "removed": 0,
+        "memories_written": 0,
+    }
+    assert online_rows(shop) == before
+    assert report.online == small_shop.runs["features"].json["online"]
+    asked = build_features(shop.home, shop.settings, shop.as_of, silently, SMALL, full=True)
+    assert (asked.profiles["how"], asked.profiles["why_full"]) == ("full", "it was asked for")
+    assert online_rows(shop) == before
+
+
+def test_the_first_build_says_why_every_profile_was_computed(small_shop):
+    done = small_shop.runs["features"].json["profiles"]
+    assert (done["how"], done["why_full"]) == ("full", "no earlier refresh is on record")
+    assert done["customers_computed"] == 160
+
+
+@pytest.mark.parametrize(
+    ("profiles", "said"),
+    [
+        ({"how": "unchanged", "memories_written": 3}, "profiles were up to date; 3 memories written"),
+        (
+            {"how": "full", "why_full": "it was asked for", "customers_computed": 1_160, "keys_computed": 8},
+            "full refresh, because it was asked for: 1,160 customers and 8 keys computed, 0 removed",
+        ),
+        (
+            {"how": "incremental", "why_full": "", "customers_computed": 12, "keys_computed": 3},
+            "incremental refresh: 12 customers and 3 keys computed, 0 removed",
+        ),
+    ],
+)
+def test_the_table_says_what_was_done_with_the_profiles(profiles, said):
+    done = {"removed": 0, "memories_written": 0} | profiles
+    console = Console(width=150, file=io.StringIO())
+    console.print(as_table(FeaturesReport("2024-05-31", 160, {"a": 1}, {"b": 1}, done)))
+    assert said in " ".join(console.file.getvalue().split())
 
 
 def test_the_table_lists_each_view():

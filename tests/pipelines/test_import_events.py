@@ -81,7 +81,7 @@ def test_every_row_read_is_accounted_for(home: Home, plain: Settings, tmp_path: 
     assert events["ingested_at"].to_list() == events["event_time"].to_list()
     assert report.reasons == [
         ("event_id", "the content already stored under this event_id", 1),
-        ("quantity", "INTEGER from pieces", 1),
+        ("quantity", "a whole number from pieces", 1),
     ]
     kept = Quarantine(home.quarantine).read("shop")
     assert kept["row"].to_list() == [5, 6]

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from pipelines.errors import CommandError, MissingStepError
 from pipelines.promote import promote_tasks, rollback_tasks
+from training.artifact import load_bundle, save_bundle
 from training.errors import BundleError, RegistryError
 from training.publication import published
-from training.registry import challenger, champion, log_bundle
+from training.registry import challenger, champion, log_bundle, promote
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 TASK = "tags-interest"
@@ -64,6 +66,46 @@ def test_a_challenger_with_damaged_files_does_not_become_champion(shop):
     with pytest.raises(BundleError):
         promote_tasks(shop.home, [TASK], now=NOW)
     assert champion(shop.home, TASK).model_version == f"{TASK}/1"
+
+
+def aged(directory, folder):
+    """Copy a bundle as if it had been trained when a feature had another name and one another type."""
+    bundle = load_bundle(directory)
+    role = "tag"
+    names = ["weekday_of_instant" if name == "weekday" else name for name in bundle.features[role]]
+    dtypes = dict(bundle.dtypes) | {"order_count_30d": "float"}
+    save_bundle(folder, replace(bundle, features=dict(bundle.features) | {role: names}, dtypes=dtypes))
+    return folder
+
+
+def registered_aged(shop, folder):
+    now = champion(shop.home, TASK)
+    files = aged(now.directory, folder)
+    return log_bundle(shop.home, TASK, files, params={}, metrics=dict(now.metrics), tags={})
+
+
+def test_a_challenger_that_reads_a_bygone_feature_does_not_become_champion(shop, tmp_path):
+    registered_aged(shop, tmp_path / "aged")
+    before = published(shop.home)
+    run = shop.run("promote", TASK)
+    assert run.code == 2
+    error, next_step = run.err.splitlines()
+    assert "bundle tags-interest of 2024-05-31" in error
+    assert "'weekday_of_instant' does not exist" in error
+    assert "'order_count_30d' is int, was float" in error
+    assert next_step.startswith("next step: run `tagtide train` and `tagtide promote`")
+    assert champion(shop.home, TASK).model_version == f"{TASK}/1"
+    assert published(shop.home) == before
+
+
+def test_nobody_is_rolled_back_to_a_model_that_reads_a_bygone_feature(shop, tmp_path):
+    registered_aged(shop, tmp_path / "aged")
+    promote(shop.home, TASK, force=True)
+    register(shop)
+    promote(shop.home, TASK, 3, force=True)
+    with pytest.raises(BundleError, match="'weekday_of_instant' does not exist"):
+        rollback_tasks(shop.home, [TASK], now=NOW)
+    assert champion(shop.home, TASK).model_version == f"{TASK}/3"
 
 
 def test_rolling_back_publishes_the_model_before(shop):

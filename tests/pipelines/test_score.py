@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -12,7 +13,7 @@ from pipelines.errors import CommandError, MissingStepError
 from pipelines.score import CUSTOMERS_SCHEMA, TAGS_SCHEMA, score
 from serving.scorer import BundleScorer
 from tests.features.made_events import MONDAY
-from training.artifact import load_bundle
+from training.artifact import load_bundle, save_bundle
 from training.publication import published
 
 
@@ -84,6 +85,24 @@ def test_the_folder_can_be_chosen_and_three_days_later_all_is_stale(small_shop, 
 def test_an_instant_before_the_profiles_is_refused(small_shop, tmp_path):
     with pytest.raises(CommandError, match="lies before the profiles'"):
         score(small_shop.home, small_shop.settings, small_shop.as_of - timedelta(days=1), tmp_path)
+
+
+def test_a_published_model_that_reads_a_bygone_feature_stops_the_run_and_names_it(small_shop, tmp_path):
+    shop = small_shop.copy(tmp_path)
+    serving = published(shop.home)["propensity"].directory
+    old = load_bundle(serving)
+    renamed = {
+        horizon: ["order_count_29d" if name == "order_count_30d" else name for name in names]
+        for horizon, names in old.features.items()
+    }
+    save_bundle(serving, replace(old, features=renamed))
+    run = shop.run("score", "--out", str(tmp_path / "out"))
+    assert run.code == 2
+    error, next_step = run.err.splitlines()[-2:]
+    assert "bundle propensity" in error
+    assert "'order_count_29d' does not exist (did you mean 'order_count_90d'?)" in error
+    assert next_step.startswith("next step: run `tagtide train` and `tagtide promote`")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_home_that_serves_nothing_names_the_steps(home, tmp_path):

@@ -13,7 +13,8 @@ import polars as pl
 from features.customer import CATALOGUE
 from features.events import EVENT_SCHEMA
 from features.history import History
-from training.clv_inputs import FEATURES
+from training.clv_inputs import ClvInputs
+from training.model_inputs import customer_inputs
 from training.spend_history import DAY_US, SpendHistory
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -74,14 +75,14 @@ def shoppers(
     return events(rows)
 
 
-def kernel_features(frame: pl.DataFrame, history: SpendHistory) -> Callable[..., npt.NDArray[np.float64]]:
+def kernel_features(frame: pl.DataFrame, history: SpendHistory) -> Callable[..., ClvInputs]:
     """Return the function the CLV model asks for features, on the real kernel."""
     memory = History(frame, ZoneInfo("UTC"), timedelta(hours=1))
 
-    def features_at(customers: npt.NDArray[np.int64], at_us: int) -> npt.NDArray[np.float64]:
+    def features_at(customers: npt.NDArray[np.int64], at_us: int) -> ClvInputs:
         numbers = memory.numbers(history.customers[customers].tolist())
         rows = memory.customer_rows(numbers, np.full(len(numbers), at_us, np.int64))
-        columns = CATALOGUE.compute(rows, FEATURES)
-        return np.column_stack([columns[name] for name in FEATURES]).astype(np.float64)
+        names = customer_inputs("clv")
+        return ClvInputs.of(CATALOGUE.compute(rows, names), names)
 
     return features_at

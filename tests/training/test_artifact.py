@@ -42,6 +42,7 @@ def made_bundle(**changed: Any) -> Bundle:
         "fingerprint": {"rows": 3, "sha256": "ab"},
         "metrics": {"auc": 0.73, "baseline": {"auc": 0.7}},
         "versions": {"lightgbm": "4"},
+        "dtypes": {"a": "int", "b": "float"},
     }
     return Bundle(**(entries | changed))
 
@@ -205,12 +206,12 @@ def test_a_bundle_without_its_content_file_is_refused(saved: Path) -> None:
 
 
 def test_another_format_is_refused_with_both_numbers(saved: Path) -> None:
-    rewrite_content(saved, lambda content: content.update(format=2))
-    assert "has format 2; this version reads 1" in refusal(saved)
+    rewrite_content(saved, lambda content: content.update(format=1))
+    assert "has format 1; this version reads 2" in refusal(saved)
 
 
 @pytest.mark.parametrize(
-    "name", ["format", "task", "as_of", "models", "features", "keys", "calibrators", "content", "metrics"]
+    "name", ["format", "task", "as_of", "models", "features", "keys", "calibrators", "content", "dtypes"]
 )
 def test_a_content_without_one_of_its_fields_is_refused_by_name(saved: Path, name: str) -> None:
     rewrite_content(saved, lambda content: content.pop(name))
@@ -232,7 +233,7 @@ def test_a_content_of_another_shape_is_refused(saved: Path, change: dict[str, An
     assert "is incomplete" in refusal(saved)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"format": 1'])
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"format": 2'])
 def test_a_content_file_that_is_no_object_is_refused(saved: Path, text: str) -> None:
     (saved / CONTENT_FILE).write_text(text)
     rewrite_sums(saved, [CONTENT_FILE, "observed.lgb", "tag.lgb"])

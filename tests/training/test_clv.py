@@ -15,7 +15,7 @@ from tests.training.made_spend import day, events, kernel_features, shoppers
 from training.clv import ClvModel, fit_clv, from_pieces, train_clv
 from training.clv_cutoffs import TrainingRows
 from training.clv_evaluation import evaluate_clv, evaluate_clv_baselines
-from training.clv_inputs import FEATURES
+from training.clv_inputs import ClvInputs
 from training.clv_level import Level
 from training.errors import TrainingDataError
 from training.spend_history import DAY_US, SpendHistory, spend_history
@@ -81,7 +81,7 @@ def test_one_customer_is_predicted_as_among_many(
 ) -> None:
     frame, history = shop
     features = kernel_features(frame, history)(history.buyers(day(240)), day(240))
-    alone = np.array([model.predict(features[row : row + 1]).expected_minor[0] for row in range(20)])
+    alone = np.array([model.predict(features.take(np.array([row]))).expected_minor[0] for row in range(20)])
     assert (alone == model.predict(features).expected_minor[:20]).all()
 
 
@@ -111,11 +111,10 @@ def test_a_horizon_longer_than_the_history_is_reached_from_the_longest_closed_on
     assert (year.high_minor >= year.expected_minor).all()
 
 
-def made_rows(seed: int, count: int = 600) -> tuple[np.ndarray, np.ndarray]:
+def made_rows(seed: int, count: int = 600, *, bought_once: bool = False) -> tuple[ClvInputs, np.ndarray]:
     """Features of customers whose spend is half from purchases and half from interactions and referrals."""
     generator = np.random.default_rng(seed)
-    features = np.full((count, len(FEATURES)), np.nan)
-    orders = generator.integers(1, 10, count)
+    orders = np.ones(count) if bought_once else generator.integers(1, 10, count)
     age = generator.uniform(100, 200, count)
     interactions, referrals = generator.poisson(3, count), generator.poisson(0.5, count)
     known = {
@@ -127,10 +126,8 @@ def made_rows(seed: int, count: int = 600) -> tuple[np.ndarray, np.ndarray]:
         "interaction_count_90d": interactions,
         "referral_count_90d": referrals,
     }
-    for name, values in known.items():
-        features[:, FEATURES.index(name)] = values
     rate = orders / age * 90 * 2000
-    return features, rate + 400 * interactions + 1500 * referrals
+    return ClvInputs.of(known, list(known)), rate + 400 * interactions + 1500 * referrals
 
 
 def test_the_worth_of_interactions_and_referrals_is_learnt_and_the_parts_add_up() -> None:
@@ -144,15 +141,12 @@ def test_the_worth_of_interactions_and_referrals_is_learnt_and_the_parts_add_up(
     found = model.predict(features)
     total = found.purchase_minor + found.interaction_minor + found.referral_minor
     assert total == pytest.approx(found.expected_minor)
-    idle = features[:, FEATURES.index("interaction_count_90d")] == 0
+    idle = features.column("interaction_count_90d") == 0
     assert not found.interaction_minor[idle].any()
 
 
 def test_without_repeat_buyers_the_boosted_model_ranks_alone() -> None:
-    features, spend = made_rows(2)
-    features[:, FEATURES.index("order_count_lifetime")] = 1
-    age = features[:, FEATURES.index("seconds_since_first_purchase")]
-    features[:, FEATURES.index("seconds_since_last_purchase")] = age
+    features, spend = made_rows(2, bought_once=True)
     rows = TrainingRows(0, np.arange(len(spend)), features, spend)
     model = fit_clv([rows], features, Level("ranker", None, "made", {}), 90, 90, seed=1, threads=1)
     assert model.classic is None
@@ -170,7 +164,7 @@ def test_a_history_that_teaches_nothing_is_told() -> None:
     with pytest.raises(TrainingDataError, match="60 days of history"):
         train_clv(history, features_at, as_of_us=day(50), horizon_days=90, seed=1, threads=1)
     with pytest.raises(TrainingDataError, match="one closed outcome window"):
-        fit_clv([], np.empty((0, len(FEATURES))), Level("ranker", None, "", {}), 90, 90, seed=1, threads=1)
+        fit_clv([], made_rows(3)[0], Level("ranker", None, "", {}), 90, 90, seed=1, threads=1)
 
 
 def cdnow(folder: Path) -> pl.DataFrame:

@@ -19,9 +19,9 @@ from training.clv_bundle import (
     train_bundle,
 )
 from training.clv_cutoffs import closed_cutoffs
-from training.clv_inputs import FEATURES
 from training.datasets import customer_snapshot
 from training.errors import TrainingDataError
+from training.model_inputs import customer_inputs
 from training.spend_history import spend_history
 from training.workbench import Budget, Workbench
 
@@ -80,7 +80,9 @@ def test_joined_features_are_found_by_customer_and_instant(bench, joined, shoppi
     for instant in clv_instants(bench.spend, day(200), HORIZON):
         buyers = bench.spend.known_by(instant).buyers(instant)
         some = buyers[::-7]
-        np.testing.assert_array_equal(features_at(some, instant), directly(some, instant))
+        found, expected = features_at(some, instant), directly(some, instant)
+        assert found.names == expected.names
+        np.testing.assert_array_equal(found.matrix, expected.matrix)
 
 
 def test_the_bundle_is_the_model_trained_directly_and_survives_the_disk(bench, bundle, shopping, tmp_path):
@@ -100,7 +102,10 @@ def test_the_bundle_is_the_model_trained_directly_and_survives_the_disk(bench, b
     for name in ("expected_minor", "low_minor", "high_minor", "purchase_minor", "interaction_minor"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     assert loaded.horizon_days == HORIZON
-    assert bundle.features == dict.fromkeys(bundle.models, FEATURES)
+    assert loaded.inputs == tuple(customer_inputs("clv"))
+    assert bundle.features == dict.fromkeys(bundle.models, loaded.inputs)
+    assert bundle.dtypes["order_count_lifetime"] == "int"
+    assert bundle.dtypes.keys() == set(loaded.inputs)
 
 
 def test_its_figures_are_a_backtest_one_horizon_back(bench, bundle, joined):

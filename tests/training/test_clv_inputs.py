@@ -6,15 +6,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.customer import catalogue
 from tests.training.made_spend import day, events, kernel_features, shoppers
 from training.baselines import fit_bgnbd_gamma_gamma
-from training.clv_inputs import DERIVED, FEATURES, column, ranker_inputs, summary_of_features
+from training.clv_inputs import DERIVED, ClvInputs, ranker_inputs, summary_of_features
 from training.spend_history import spend_history
 
 
-def test_every_input_is_a_feature_of_the_catalogue() -> None:
-    assert set(FEATURES) <= {definition.name for definition in catalogue()}
+def test_columns_are_found_by_name_whatever_their_order_and_type() -> None:
+    columns = {"a": np.array([1, 2]), "b": np.array([0.5, np.nan]), "c": np.array([9, 9])}
+    inputs = ClvInputs.of(columns, ["b", "a"])
+    assert inputs.names == ("b", "a")
+    np.testing.assert_array_equal(inputs.matrix, [[0.5, 1.0], [np.nan, 2.0]])
+    assert inputs.column("a").tolist() == [1.0, 2.0]
+    assert inputs.take(np.array([1])).column("a").tolist() == [2.0]
+    assert len(inputs) == 2
 
 
 def test_the_kernel_and_the_spend_history_summarise_alike() -> None:
@@ -39,8 +44,8 @@ def test_the_ranker_reads_the_classic_forecast_or_nothing_in_its_place() -> None
     classic = fit_bgnbd_gamma_gamma(summary_of_features(features))
     with_classic = ranker_inputs(features, classic, 90)
     without = ranker_inputs(features, None, 90)
-    assert with_classic.shape == without.shape == (len(buyers), len(FEATURES) + len(DERIVED))
-    assert np.isnan(without[:, len(FEATURES)]).all()
+    assert with_classic.shape == without.shape == (len(buyers), len(features.names) + len(DERIVED))
+    assert np.isnan(without[:, len(features.names)]).all()
     expected = classic.expected_spend(history.summary(day(150), buyers), 90)
-    assert with_classic[:, len(FEATURES)] == pytest.approx(expected)
-    assert column(features, "order_count_lifetime").min() >= 1
+    assert with_classic[:, len(features.names)] == pytest.approx(expected)
+    assert features.column("order_count_lifetime").min() >= 1

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from features import affinity, customer
 from features.events import EVENT_SCHEMA, INSTANT
+from features.feast_objects import SERVICES
 from features.history import History
 from features.tags import load_catalogue
 from features.windows import DAY_US, HOUR_US, to_us
@@ -234,13 +235,13 @@ def test_entity_columns_carry_names_and_exact_instants() -> None:
     assert keys["event_timestamp"].dt.epoch("us").to_list() == at.tolist()
 
 
-def test_a_customer_snapshot_has_a_row_for_each_decision_and_every_feature() -> None:
+def test_a_customer_snapshot_has_a_row_for_each_decision_and_every_feature_of_a_model() -> None:
     rows = tag_decisions(BUSY_HISTORY, SLICES, SamplingBudget(80, 40, 40), seed=0)
     snapshot = customer_snapshot(BUSY_HISTORY, rows)
     assert snapshot.columns == [
         "customer_id",
         "event_timestamp",
-        *(definition.name for definition in customer.catalogue()),
+        *customer.CATALOGUE.names(*SERVICES),
     ]
     assert snapshot["event_timestamp"].dt.epoch("us").to_list() == rows.instant.tolist()
     lines = [
@@ -299,7 +300,7 @@ def test_candidate_pairs_are_those_that_looking_at_every_event_finds(rows: list[
     assert set(found) == expected
 
 
-def test_a_pair_snapshot_carries_the_instants_of_its_rows_the_key_and_every_feature() -> None:
+def test_a_pair_snapshot_carries_the_instants_of_its_rows_the_key_and_every_feature_of_a_model() -> None:
     rows = tag_decisions(BUSY_HISTORY, SLICES, SamplingBudget(80, 40, 40), seed=0)
     pairs = pair_decisions(BUSY_HISTORY, "category", rows, load_catalogue()["interest"])
     snapshot = pair_snapshot(BUSY_HISTORY, "category", rows, pairs)
@@ -307,7 +308,7 @@ def test_a_pair_snapshot_carries_the_instants_of_its_rows_the_key_and_every_feat
         "customer_id",
         "event_timestamp",
         "category",
-        *(definition.name for definition in affinity.catalogue()),
+        *affinity.CATALOGUE.names(*SERVICES),
     ]
     assert snapshot.select(pairs.frame.columns).equals(pairs.frame)
     assert snapshot["event_timestamp"].dt.epoch("us").to_list() == rows.instant[pairs.row].tolist()

@@ -25,15 +25,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return open_home(tmp_path_factory.mktemp("publication") / "home", create=True)
 
 
-def bundle(folder: Path, content: str) -> Path:
-    save_bundle(
-        folder, Bundle("tags-a", "2017-10-31", {"model": "tree"}, {"model": ["x"]}, content={"is": content})
-    )
+def bundle(folder: Path, content: str, feature: str = "weekday") -> Path:
+    made = Bundle("tags-a", "2017-10-31", {"model": "tree"}, {"model": [feature]}, content={"is": content})
+    save_bundle(folder, made)
     return folder
 
 
-def crown(home: Home, folder: Path, task: str, content: str) -> None:
-    registry.log_bundle(home, task, bundle(folder, content), params={}, metrics=GOOD, tags={})
+def crown(home: Home, folder: Path, task: str, content: str, feature: str = "weekday") -> None:
+    registry.log_bundle(home, task, bundle(folder, content, feature), params={}, metrics=GOOD, tags={})
     registry.promote(home, task)
 
 
@@ -93,6 +92,13 @@ def test_a_published_copy_that_was_altered_is_not_pointed_to(home: Home, tmp_pat
     (result.directory / "bundle.json").write_text("{}")
     with pytest.raises(BundleError, match=r"bundle\.json does not match"):
         publish(home, "tags-g", at=AT)
+
+
+def test_a_bundle_that_reads_a_bygone_feature_is_not_published(home: Home, tmp_path: Path) -> None:
+    crown(home, tmp_path / "h", "tags-h", '{"h": 1}', feature="weekdays")
+    with pytest.raises(BundleError, match=r"'weekdays' does not exist \(did you mean 'weekday'\?\)"):
+        publish(home, "tags-h", at=AT)
+    assert "tags-h" not in published(home)
 
 
 def test_what_cannot_be_published_is_named(home: Home) -> None:

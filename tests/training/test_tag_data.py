@@ -41,14 +41,13 @@ def test_every_claim_carries_its_own_features() -> None:
     data = interest_data()
     chosen = np.random.default_rng(1).choice(len(data.outcome), 200, replace=False)
     joined = join_directly(history, INTEREST)(data.pairs.frame[chosen])
-    for definition in affinity.catalogue():
-        expected = joined[definition.name].to_numpy().astype(np.float32)
-        np.testing.assert_array_equal(data.affinities[definition.name][chosen], expected)
-    for definition in customer.catalogue():
-        expected = joined[definition.name].to_numpy().astype(np.float32)
-        np.testing.assert_array_equal(
-            data.customers[definition.name][data.pairs.row[chosen]], expected, definition.name
-        )
+    assert list(data.affinities) == affinity.CATALOGUE.names("interest_v1")
+    for name, values in data.affinities.items():
+        np.testing.assert_array_equal(values[chosen], joined[name].to_numpy().astype(np.float32))
+    assert list(data.customers) == customer.CATALOGUE.names("interest_v1")
+    for name, values in data.customers.items():
+        expected = joined[name].to_numpy().astype(np.float32)
+        np.testing.assert_array_equal(values[data.pairs.row[chosen]], expected, name)
     assert [data.keys[claim] for claim in chosen.tolist()] == data.pairs.frame["category"][chosen].to_list()
 
 

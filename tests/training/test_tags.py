@@ -47,9 +47,14 @@ def test_a_bundle_says_what_it_was_made_of() -> None:
     assert bundle.as_of == AS_OF.isoformat()
     assert bundle.fingerprint == {"rows": 1}
     assert TagFamily.model_validate(bundle.content["family"]) == INTEREST
-    names = {definition.name for definition in (*affinity.catalogue(), *customer.catalogue())}
-    assert set(bundle.features[TAG]) - {KEY} <= names
-    assert set(bundle.features[OBSERVED]) <= names
+    pairs, context = (one.CATALOGUE.names("interest_v1") for one in (affinity, customer))
+    assert list(bundle.features[TAG]) == [*pairs, *context, KEY]
+    assert list(bundle.features[OBSERVED]) == context
+    assert bundle.dtypes == {
+        one.name: one.dtype
+        for one in (*affinity.catalogue(), *customer.catalogue())
+        if "interest_v1" in one.services
+    }
     fit = data.in_part(FIT) & (data.outcome == CONFIRMED)
     enough = [
         category

@@ -1,0 +1,26 @@
+"""How many different items, categories and brands a customer has viewed, carted, bought, sent back."""
+
+from __future__ import annotations
+
+from features.customer_rows import CATALOGUE, WINDOWS, CustomerRows
+from features.profile import DISTINCT_COLUMNS, DISTINCT_TYPES
+from features.windows import IntArray, Window
+
+UNITS = {"item": "items", "category": "categories", "brand": "brands"}
+
+
+def _declare(event_type: str, column: str) -> None:
+    def distinct(rows: CustomerRows, window: Window) -> IntArray:
+        return rows.distinct(event_type, column, window)
+
+    distinct.__doc__ = (
+        f"Different {UNITS[column]} among events of type {event_type} in the window; "
+        "one of days or more ends at the profile's boundary."
+    )
+    name = f"{event_type}_distinct_{column}_count_{{window}}"
+    CATALOGUE.windowed(name, WINDOWS, unit=UNITS[column], services=())(distinct)
+
+
+for _event_type in DISTINCT_TYPES:
+    for _column in DISTINCT_COLUMNS:
+        _declare(_event_type, _column)

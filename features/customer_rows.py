@@ -1,0 +1,112 @@
+"""Customers at instants, as every customer feature looks at them, and the catalogue those features are in."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from features.definitions import CUSTOMER_SERVICES, PAIR_SERVICES, VALUE_SERVICES, Catalogue
+from features.profile import DAY_WINDOWS, Profile, field_name
+from features.windows import (
+    NEVER,
+    SHORT_WINDOWS,
+    IntArray,
+    KeyedEvents,
+    Measure,
+    Window,
+    WindowRows,
+    local_weekday,
+)
+
+WINDOWS = (*SHORT_WINDOWS, *DAY_WINDOWS)
+"""From an hour to a year."""
+
+
+class CustomerRows:
+    """Customers at instants, to compute features of. What several features need is looked up once.
+
+    Parameters
+    ----------
+    memory
+        Events by customer: all of them, or the short memory of one customer; the features are the same.
+    keys, instants
+        Shape (n_rows,): customer numbers in the memory, and µs since the epoch.
+    profile
+        Long memory at each row's boundary, one row each.
+    zone
+        Business time zone.
+    """
+
+    def __init__(
+        self, memory: KeyedEvents, keys: IntArray, instants: IntArray, profile: Profile, zone: ZoneInfo
+    ) -> None:
+        self.instants = instants
+        self.profile = profile
+        self.zone = zone
+        self.recent = WindowRows(memory, keys, instants, profile.boundary)
+        self._totals: dict[str, IntArray] = {}
+        self._latest: dict[str, IntArray] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.instants)
+
+    def total(self, measure: Measure, window: Window) -> IntArray:
+        """Sum a measure over a window; a long one is its profile plus what became known since."""
+        name = field_name(measure, window)
+        if name not in self._totals:
+            self._totals[name] = self._total(measure, window)
+        return self._totals[name]
+
+    def _total(self, measure: Measure, window: Window) -> IntArray:
+        if not window.is_long:
+            return self.recent.sum(measure, window.length_us)
+        return self.profile.total(measure, window) + self.recent.newly_known_sum(measure, window.length_us)
+
+    def distinct(self, event_type: str, column: str, window: Window) -> IntArray:
+        """Count the different values of a column among events of a type.
+
+        A short window is exact at the instant. Different values of two times do not add up, so a long window
+        is as of the profile's boundary.
+        """
+        if window.is_long:
+            return self.profile.distinct(event_type, column, window)
+        return self.recent.distinct((event_type,), column, window.length_us)
+
+    def last(self, event_type: str) -> IntArray:
+        """Return the time of the latest event of a type, `NEVER` where there was none."""
+        if event_type not in self._latest:
+            self._latest[event_type] = self.largest(f"last_{event_type}", (event_type,))
+        return self._latest[event_type]
+
+    def largest(self, field: str, event_types: tuple[str, ...], column: str = "event_time") -> IntArray:
+        """Return the largest value of a column over events of some types; the profile has it in a field."""
+        return np.maximum(self.profile.fields[field], self.recent.latest(event_types, column))
+
+    def first(self, field: str, event_types: tuple[str, ...]) -> IntArray:
+        """Return the time of the first event of some types, `NEVER` where there was none."""
+        known, recent = self.profile.fields[field], self.recent.earliest(event_types)
+        return np.where(known == NEVER, recent, np.where(recent == NEVER, known, np.minimum(known, recent)))
+
+    @cached_property
+    def first_purchase(self) -> IntArray:
+        """Time of the first purchase, `NEVER` where there was none."""
+        return self.first("first_purchase", ("purchase",))
+
+    @cached_property
+    def weekday(self) -> IntArray:
+        """Weekday of the instants in the business time zone: Monday is 0."""
+        return local_weekday(self.instants, self.zone)
+
+
+CONTEXT_SERVICES = (*CUSTOMER_SERVICES, *PAIR_SERVICES)
+"""Of features that judge a customer and also set a pair's in their context,"""
+WORTH_SERVICES = (*CUSTOMER_SERVICES, *VALUE_SERVICES)
+"""and of those that also tell what a customer is worth."""
+
+PROPENSITY_SERVICES = ("propensity_v1",)
+"""Of features that made propensities better in a backtest, and tags of high intent no better."""
+
+CATALOGUE: Catalogue[CustomerRows] = Catalogue(CUSTOMER_SERVICES)
