@@ -1,16 +1,14 @@
 """What the daily refresh of profiles costs when only who can have changed is computed, against everybody.
 
-    python benchmarks/profile_refresh.py [--out FILE] [--days N]
+    python benchmarks/profile_refresh.py [--quick] [--out FILE] [--rounds N]
 
 Two shops: completejourney, whose households nearly all buy every week, and a made one most of whose customers
 are quiet. From day to day profiles are brought up to date in one store, and computed as a whole in another;
-both read the same lake. Times are medians over the days. The stores are compared byte for byte.
+both read the same lake. A round is a day; times are medians over them. The stores are compared byte for byte.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import measurement
 import numpy as np
 import polars as pl
 
@@ -33,10 +32,12 @@ from features.windows import DAY_US, to_us
 from pipelines.import_events import import_source
 
 FIRST_DAY = datetime(2017, 11, 20, tzinfo=UTC)
-DAYS = 5
 CUSTOMERS, EVENTS, MADE_DAYS = 30_000, 300_000, 400
 ZIPF = 1.5
-RESULT = Path(__file__).parent / "results" / "profile_refresh.json"
+EPILOG = (
+    "computed_share says how many of the customers could have changed in a day. ratio says how many times as "
+    "long computing everybody takes: the median of the days' ratios."
+)
 
 
 def completejourney(folder: Path) -> Lake:
@@ -109,34 +110,28 @@ def compared(lake: Lake, settings: Settings, folder: Path, days: int) -> dict[st
             raise RuntimeError(f"the stores differ as of day {day}")
     for store in stores:
         store.close()
-    incremental, full_s = (statistics.median(times[full]) for full in (False, True))
     return {
         "events": lake.row_count(),
         "customers": done.customers,
         "days": days,
         "computed_share": round(statistics.median(shares), 3),
-        "incremental_s": round(incremental, 3),
-        "full_s": round(full_s, 3),
-        "ratio": round(full_s / incremental, 2),
+        "incremental_s": round(statistics.median(times[False]), 3),
+        "full_s": round(statistics.median(times[True]), 3),
+        "ratio": measurement.ratio(times[False], times[True]),
     }
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="What the daily refresh of profiles costs.")
-    parser.add_argument("--out", type=Path, default=RESULT, help=f"where to write (default {RESULT})")
-    parser.add_argument("--days", type=int, default=DAYS, help=f"days compared (default {DAYS})")
-    given = parser.parse_args()
+    arguments = measurement.options("profile_refresh", __doc__, EPILOG).parse_args()
+    days = arguments.rounds or (1 if arguments.quick else measurement.ROUNDS)
     settings = load_settings(Path("no home"), {}).settings
-    result: dict[str, Any] = {}
-    for name, make in (("completejourney", completejourney), ("made_shop", made_shop)):
+    shops = {"made_shop": made_shop} | ({} if arguments.quick else {"completejourney": completejourney})
+    result = {}
+    for name, make in shops.items():
         with tempfile.TemporaryDirectory(prefix="tagtide-benchmark-") as folder:
-            result[name] = compared(make(Path(folder)), settings, Path(folder), given.days)
-            print(name, result[name])
-    text = json.dumps(result, indent=2) + "\n"
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    print(text, end="")
+            result[name] = compared(make(Path(folder)), settings, Path(folder), days)
+    measurement.publish("profile_refresh", result, ("tagtide", "numpy", "polars", "msgspec"), arguments)
 
 
 if __name__ == "__main__":

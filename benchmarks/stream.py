@@ -1,14 +1,12 @@
 """How many events a second the service takes into memory, and how soon each can be read there.
 
-    python benchmarks/stream.py [--out FILE] [--seconds N] [--batch N] [--senders N] [--without-models]
+    python benchmarks/stream.py [--seconds N] [--batch N] [--senders N] [--bundles DIR] [--without-models]
 
 A service as `tagtide serve` starts it, on the wall clock, with its online store in SQLite and in Redis. It
 serves completejourney moved to end today, with the models the demo trains, and evaluates tags all the while.
 Several senders post batches, each as soon as its last one was answered. After every reply the batch's last
-event is looked for in the online store until it is there: ``p50_ms`` and ``p99_ms`` are from reply to that,
-``post_p50_ms`` and ``post_p99_ms`` from post to reply. At the end every event sent is looked for.
-
-Beside that: the same without models, and the way from log to memory without HTTP.
+event is looked for in the online store until it is there. At the end every event sent is looked for.
+Beside that: the same without models, and the way from door and log into memory without HTTP.
 """
 
 from __future__ import annotations
@@ -16,25 +14,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import measurement
 import msgspec
 import numpy as np
 import polars as pl
 
+from configs import telemetry
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
 from features.event_log import EventLog, open_engine
@@ -55,7 +54,6 @@ from serving.stream import Writer, Written
 from serving.tag_queue import TagQueue
 from serving.tagging import Tagging
 
-RESULT = Path(__file__).parent / "results" / "stream.json"
 PACKAGES = ("tagtide", "polars", "msgspec", "sqlalchemy", "redis", "uvicorn", "bentoml", "lightgbm")
 REDIS = "redis://127.0.0.1:6379"
 CUSTOMERS = 25_000
@@ -65,6 +63,20 @@ POPULARITY = 0.8
 TYPES = {"view": 0.6, "add_to_cart": 0.2, "purchase": 0.2}
 FIRST_DUE_SECONDS = 120.0
 EVENTS_MAX = 400_000
+QUICK_EVENTS = 10_000
+ITEMS = 200_000
+EPILOG = """
+events_per_second    events in memory over the time from the first post to the last event read
+p50_ms, p99_ms       from a post's reply to its last event being readable in the online store
+post_p50_ms, …       from a post to its reply
+sent, readable       events acknowledged, and those found in their customer's memory exactly once: equal
+models               in force; none where the key is without_models
+service_cpu_seconds  user and system time the service took meanwhile
+"""
+STORES = ("sqlite", "redis")
+ROUNDS = 1
+"""A run takes a minute; the goals are far from what differs between runs."""
+
 POLL_SECONDS = 0.0005
 
 
@@ -81,9 +93,9 @@ class Sent:
 class Posts:
     """Batches of made events: real items and prices, some customers far busier than others."""
 
-    def __init__(self, rows: pl.DataFrame, size: int, seed: int = 20170101) -> None:
-        count = EVENTS_MAX // size
-        rng = np.random.default_rng(seed)
+    def __init__(self, rows: pl.DataFrame, size: int, most: int) -> None:
+        count = most // size
+        rng = np.random.default_rng(20170101)
         weights = np.arange(1, CUSTOMERS + 1) ** -POPULARITY
         # Every tenth customer is one the profiles know.
         known = rows["customer_id"].unique(maintain_order=True).to_list()
@@ -355,57 +367,61 @@ def measured_without_http(kind: str, posts: Posts, arguments: argparse.Namespace
     }
 
 
-def machine() -> dict[str, Any]:
-    """Describe the machine."""
-    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cores": os.cpu_count(),
-        "memory_gb": round(memory_gb, 1),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
 def _quantile_ms(seconds: list[float], quantile: float) -> float:
     return round(float(np.quantile(np.array(seconds), quantile)) * 1000, 2)
 
 
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="How fast events come into memory.")
-    parser.add_argument("--out", type=Path, default=RESULT, help=f"where to write (default {RESULT})")
-    parser.add_argument("--seconds", type=float, default=40.0, help="how long each run is fed (default 40)")
-    parser.add_argument("--batch", type=int, default=200, help="events of a post (default 200)")
-    parser.add_argument("--senders", type=int, default=4, help="connections that post (default 4)")
-    parser.add_argument("--stores", nargs="+", default=["sqlite", "redis"], choices=["sqlite", "redis"])
-    parser.add_argument("--bundles", type=Path, help="published bundles, instead of training some")
-    parser.add_argument("--without-models", action="store_true", help="train and serve no models")
-    arguments = parser.parse_args()
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything, each the median run of some rounds by its events per second."""
     events = moved_events()
-    posts = Posts(events.filter(pl.col("event_type") == "purchase")[-200_000:], arguments.batch)
-    result: dict[str, Any] = {}
+    bought = events.filter(pl.col("event_type") == "purchase")[-ITEMS:]
+    posts = Posts(bought, arguments.batch, QUICK_EVENTS if arguments.quick else EVENTS_MAX)
+    rounds = arguments.rounds or ROUNDS
     with tempfile.TemporaryDirectory(prefix="tagtide-benchmark-") as folder:
         bundles = arguments.bundles
-        if bundles is None and not arguments.without_models:
+        if bundles is None and not arguments.without_models and not arguments.quick:
             bundles = trained_bundles(Path(folder))
-        for kind in arguments.stores:
-            result[kind] = measured_over_http(kind, events, bundles, posts, arguments)
-            print(kind, json.dumps(result[kind]))
-        if bundles is not None:
-            result["without_models"] = {
-                kind: measured_over_http(kind, events, None, posts, arguments) for kind in arguments.stores
+        sides: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {}
+        for kind in STORES:
+            sides[kind] = {
+                "with models": partial(measured_over_http, kind, events, bundles, posts, arguments),
+                "without models": partial(measured_over_http, kind, events, None, posts, arguments),
+                "without HTTP": partial(measured_without_http, kind, posts, arguments),
             }
-        result["without_http"] = {
-            kind: measured_without_http(kind, posts, arguments) for kind in arguments.stores
-        }
-    result |= {
-        "machine": machine(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for number in range(rounds):
+            for kind, of_kind in sides.items():
+                for name, side in of_kind.items():
+                    if name == "with models" and bundles is None:
+                        continue
+                    measurement.ERR.print(f"round {number + 1} of {rounds}: {kind}, {name}")
+                    found.setdefault((kind, name), []).append(side())
+    middle = {side: _middle(runs) for side, runs in found.items()}
+    first = "without models" if bundles is None else "with models"
+    return {
+        **{kind: middle[kind, first] for kind in STORES},
+        "without_models": {kind: middle[kind, "without models"] for kind in STORES},
+        "without_http": {kind: middle[kind, "without HTTP"] for kind in STORES},
+        "rounds": rounds,
     }
-    text = json.dumps(result, indent=2) + "\n"
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text, encoding="utf-8")
-    print(text, end="")
+
+
+def _middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return sorted(runs, key=lambda one: float(one["events_per_second"]))[len(runs) // 2]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = measurement.options("stream", __doc__, EPILOG)
+    parser.add_argument("--seconds", type=float, help="how long each run is fed (default 30)")
+    parser.add_argument("--batch", type=int, default=200, help="events of a post (default 200)")
+    parser.add_argument("--senders", type=int, default=8, help="connections that post (default 8)")
+    parser.add_argument("--bundles", type=Path, metavar="DIR", help="published bundles, instead of training")
+    parser.add_argument("--without-models", action="store_true", help="train and serve no models")
+    arguments = parser.parse_args()
+    arguments.seconds = arguments.seconds or (3.0 if arguments.quick else 30.0)
+    telemetry.switch_off(os.environ)
+    measurement.publish("stream", run(arguments), PACKAGES, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the way through Feast costs a training set: ours against hand-written polars ``join_asof``.
 
-    python benchmarks/training_set.py [--out FILE] [--rows N]
+    python benchmarks/training_set.py [--quick] [--out FILE] [--rounds N]
 
 Half a million claims of the tag models on completejourney get the features of their customer and of customer
 and category at the very instant, some of them twice: by `features.store.training_frame`, and by polars on the
@@ -10,52 +10,59 @@ sides in turn; times are medians of five rounds. The frames are compared cell by
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import measurement
 
-from configs import telemetry
-from configs.home import Home, open_home
-from configs.settings import Settings, load_settings
-from features import affinity, customer
-from features.feast_objects import CATEGORY_SNAPSHOT, CUSTOMER_SNAPSHOT, EVENT_TIMESTAMP, SERVICES, VIEWS
-from features.lake import Lake
-from features.mapping import load_mapping
-from features.store import apply, training_frame, write_snapshot
-from features.tags import load_catalogue
-from pipelines.import_events import import_source
-from training.datasets import customer_snapshot
-from training.workbench import Budget, Workbench
+measurement.use_cores()
+
+import polars as pl  # noqa: E402 (libraries count the cores when they are imported)
+
+from configs import telemetry  # noqa: E402 (as above)
+from configs.home import Home, open_home  # noqa: E402 (as above)
+from configs.settings import Settings, load_settings  # noqa: E402 (as above)
+from features import affinity, customer  # noqa: E402 (as above)
+from features.feast_objects import CATEGORY_SNAPSHOT, CUSTOMER_SNAPSHOT, EVENT_TIMESTAMP, SERVICES, VIEWS  # noqa: E402 (as above)
+from features.lake import Lake  # noqa: E402 (as above)
+from features.mapping import load_mapping  # noqa: E402 (as above)
+from features.store import apply, training_frame, write_snapshot  # noqa: E402 (as above)
+from features.tags import load_catalogue  # noqa: E402 (as above)
+from pipelines.import_events import import_source  # noqa: E402 (as above)
+from training.datasets import SamplingBudget, customer_snapshot  # noqa: E402 (as above)
+from training.workbench import Budget, Workbench  # noqa: E402 (as above)
 
 SERVICE = "interest_v1"
 AS_OF = datetime(2017, 11, 1, tzinfo=UTC)
-ROWS = 500_000
-TWICE = 5_000
-ROUNDS = 5
-RESULT = Path(__file__).parent / "results" / "training_set.json"
+ROWS, QUICK_ROWS = 500_000, 20_000
+QUICK_BUDGET = Budget(SamplingBudget(fit=600, calibrate=300, certify=300))
+TWICE = 100
+"""One row in so many is there twice."""
+
+EPILOG = (
+    "ratio_vs_polars says how many times as long ours takes: the median of the rounds' ratios, reading the "
+    "Parquet files included on both sides."
+)
 
 
-def prepared(folder: Path, rows: int) -> tuple[Home, Settings, pl.DataFrame]:
+def prepared(folder: Path, rows: int, budget: Budget) -> tuple[Home, Settings, pl.DataFrame]:
     """Import completejourney, write the snapshots the service reads, and choose the claims to be joined."""
     home = open_home(folder / "home", create=True)
     settings = load_settings(home.root, {}).settings
     import_source(home, settings, load_mapping("completejourney", {}), now=datetime.now(UTC), environ={})
-    bench = Workbench(Lake(home.lake).read(known_by=AS_OF), AS_OF, settings, load_catalogue(), Budget())
+    events = Lake(home.lake).read(known_by=AS_OF)
+    bench = Workbench(events, AS_OF, settings, load_catalogue(), budget)
     family = load_catalogue()["interest"]
     apply(home, settings, customer.catalogue(), affinity.catalogue())
     write_snapshot(home, CUSTOMER_SNAPSHOT, customer_snapshot(bench.history, bench.tag_rows))
     write_snapshot(home, CATEGORY_SNAPSHOT, bench.pair_snapshot(family))
     claims = bench.claims(family).frame.select("customer_id", "category", EVENT_TIMESTAMP)
-    chosen = claims.sample(min(rows - TWICE, claims.height), seed=1, shuffle=True)
-    return home, settings, pl.concat([chosen, chosen.head(TWICE)])
+    twice = rows // TWICE
+    chosen = claims.sample(rows - twice, seed=1, shuffle=True)
+    return home, settings, pl.concat([chosen, chosen.head(twice)])
 
 
 def by_hand(home: Home, request: pl.DataFrame) -> pl.DataFrame:
@@ -86,52 +93,48 @@ def cells_differing(one: pl.DataFrame, other: pl.DataFrame) -> int:
     return sum(int(one[name].ne_missing(other[name]).sum()) for name in one.columns)
 
 
-def run(folder: Path, rows: int) -> dict[str, Any]:
+def run(folder: Path, rows: int, budget: Budget, rounds: int) -> dict[str, Any]:
     """Compare the frames, then the times they take."""
-    home, settings, request = prepared(folder, rows)
-    sides = {
-        "ours": lambda: training_frame(home, settings, SERVICE, request),
-        "polars": lambda: by_hand(home, request),
-    }
-    frames = {name: side() for name, side in sides.items()}
-    different = cells_differing(frames["ours"].select(frames["polars"].columns), frames["polars"])
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            times[name].append(time.perf_counter() - start)
-    ours, polars = (statistics.median(times[name]) for name in sides)
+    home, settings, request = prepared(folder, rows, budget)
+
+    def ours() -> pl.DataFrame:
+        return training_frame(home, settings, SERVICE, request)
+
+    def polars() -> pl.DataFrame:
+        return by_hand(home, request)
+
+    frame = ours()
+    expected = polars()
+    different = cells_differing(frame.select(expected.columns), expected)
+    width = frame.width
+    del frame, expected
+    seconds = measurement.in_turn({"ours": ours, "polars": polars}, rounds, warm_up=False)
+    medians = measurement.medians(seconds)
     return {
         "rows": request.height,
-        "rows_twice": TWICE,
-        "columns": frames["ours"].width - request.width,
+        "rows_twice": rows // TWICE,
+        "columns": width - request.width,
         "snapshot_rows": {
             name: int(pl.scan_parquet(VIEWS[name].path(home)).select(pl.len()).collect().item())
             for name in SERVICES[SERVICE]
         },
-        "ours_s": round(ours, 3),
-        "polars_s": round(polars, 3),
-        "ratio_vs_polars": round(ours / polars, 2),
-        "cells_compared": request.height * frames["ours"].width,
+        "ours_s": round(medians["ours"], 3),
+        "polars_s": round(medians["polars"], 3),
+        "ratio_vs_polars": measurement.ratio(seconds["polars"], seconds["ours"]),
+        "cells_compared": request.height * width,
         "cells_differing": different,
-        "rounds": ROUNDS,
+        "rounds": rounds,
     }
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="What the way through Feast costs a training set.")
-    parser.add_argument("--out", type=Path, default=RESULT, help=f"where to write (default {RESULT})")
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"claims to be joined (default {ROWS:,})")
-    given = parser.parse_args()
+    arguments = measurement.options("training_set", __doc__, EPILOG).parse_args()
     telemetry.switch_off(os.environ)
     with tempfile.TemporaryDirectory(prefix="tagtide-benchmark-") as folder:
-        result = run(Path(folder), given.rows)
-    text = json.dumps(result, indent=2) + "\n"
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    print(text, end="")
+        rows, budget = (QUICK_ROWS, QUICK_BUDGET) if arguments.quick else (ROWS, Budget())
+        result = run(Path(folder), rows, budget, arguments.rounds or measurement.ROUNDS)
+    measurement.publish("training_set", result, ("tagtide", "feast", "polars", "duckdb"), arguments)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from features.errors import SourceError
 
-if TYPE_CHECKING:
-    import _csv
-
 HEAD_BYTES = 1 << 20
+FIELD_CHARACTERS = 2**31 - 1
 LINES_LOOKED_AT = 20
 DELIMITERS = (",", ";", "\t", "|")
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
@@ -47,8 +45,6 @@ class Dialect:
         Lines above the header, or above the first row where there is none.
     names
         The columns, made unique.
-    has_bare_returns
-        Whether lines end in a carriage return alone.
     """
 
     encoding: str
@@ -59,18 +55,24 @@ class Dialect:
     has_header: bool
     skip: int
     names: tuple[str, ...] = ()
-    has_bare_returns: bool = False
 
-    def reader(self, lines: Iterator[str]) -> _csv.Reader:
-        """Part lines into records as the file's rows are read; has ``line_num`` as `csv.reader` has."""
-        return csv.reader(
-            lines,
-            delimiter=self.delimiter,
-            quotechar=self.quote or None,
-            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
-            doublequote=self.escape == self.quote,
-            escapechar=self.escape if self.escape and self.escape != self.quote else None,
-        )
+    def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        """Part lines into records as the file's rows are read."""
+        if len(self.delimiter) > 1:
+            yield from (line.rstrip("\r\n").split(self.delimiter) for line in lines)
+            return
+        before = csv.field_size_limit(FIELD_CHARACTERS)
+        try:
+            yield from csv.reader(
+                lines,
+                delimiter=self.delimiter,
+                quotechar=self.quote or None,
+                quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+                doublequote=self.escape == self.quote,
+                escapechar=self.escape if self.escape and self.escape != self.quote else None,
+            )
+        finally:
+            csv.field_size_limit(before)
 
 
 def inspect(path: Path, options: Mapping[str, Any], what: str) -> Dialect:
@@ -111,7 +113,7 @@ def inspect(path: Path, options: Mapping[str, Any], what: str) -> Dialect:
     given = options.get("names")
     has_header = bool(options.get("header", given is None))
     dialect = Dialect(encoding, compression, delimiter, quote, escape, has_header, skip)
-    first = _first_record(dialect, rest)
+    first = next(dialect.reader(iter(rest)), [])
     names = [str(name) for name in given] if isinstance(given, list) else []
     if not names:
         names = first if has_header else [f"column{number}" for number in range(len(first))]
@@ -120,17 +122,7 @@ def inspect(path: Path, options: Mapping[str, Any], what: str) -> Dialect:
             f"{what}: {path} has {len(first)} columns, where `names` gives {len(names)}",
             "name every column, and say which `delimiter` parts them",
         )
-    return replace(dialect, names=_unique(names), has_bare_returns="\r" in text and "\n" not in text)
-
-
-def _first_record(dialect: Dialect, lines: Sequence[str]) -> list[str]:
-    if len(dialect.delimiter) > 1:
-        return lines[0].rstrip("\r\n").split(dialect.delimiter) if lines else []
-    before = csv.field_size_limit(HEAD_BYTES)
-    try:
-        return next(dialect.reader(iter(lines)), [])
-    finally:
-        csv.field_size_limit(before)
+    return replace(dialect, names=_unique(names))
 
 
 def _compression(path: Path, options: Mapping[str, Any]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,56 +34,73 @@ def record_lines(path: Path, dialect: Dialect, taken_out: Collection[int], what:
     Line by record, 1 for the first, shape (n_records,): what stands above the header, the header and blank
     lines are records too; and the places of the records that hold something, below the header.
     """
-    kept: list[int] = []
     begins: list[int] = []
     filled: list[int] = []
-
-    def lines() -> Iterator[str]:
-        for number, line in enumerate(_lines(path, dialect, what), start=1):
-            if number not in taken_out:
-                kept.append(number)
-                yield line
-
-    source = lines()
-    for _ in range(dialect.skip):
-        next(source, None)
-        begins.append(kept[-1])
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        reader = dialect.reader(source)
-        done = 0
-        for record in reader:
-            begins.append(kept[dialect.skip + done])
-            done = reader.line_num
-            if record or len(dialect.names) == 1:
-                filled.append(len(begins) - 1)
-    finally:
-        csv.field_size_limit(before)
+    for number, (record, lines) in enumerate(_records(path, dialect, taken_out, what)):
+        begins.append(lines[0][0])
+        if number >= dialect.skip and (record or len(dialect.names) == 1):
+            filled.append(number)
     return np.array(begins, np.int64), np.array(filled[dialect.has_header :], np.int64)
 
 
-def line_count(path: Path, dialect: Dialect, what: str) -> int:
-    """Return how many lines a file in UTF-8 has, an unended last one included."""
-    feeds = returns = 0
+@dataclass(frozen=True)
+class Breaks:
+    """How many line breaks of each kind a file has, and whether its last line has one."""
+
+    both: int
+    feeds: int
+    returns: int
+    is_ended: bool
+
+    @property
+    def lines(self) -> int:
+        """Number of lines, an unended last one included."""
+        return self.both + self.feeds + self.returns + (not self.is_ended)
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether they are of one kind."""
+        return (self.both > 0) + (self.feeds > 0) + (self.returns > 0) <= 1
+
+
+def count_breaks(path: Path, dialect: Dialect, what: str) -> Breaks:
+    """Count the line breaks of a file that is ASCII at least in these."""
+    both = feeds = returns = 0
     last = b"\n"
     with opened(path, dialect.compression, what) as file:
         while chunk := file.read(CHUNK_BYTES):
+            both += chunk.count(b"\r\n") + (last == b"\r" and chunk[:1] == b"\n")
             feeds += chunk.count(b"\n")
             returns += chunk.count(b"\r")
             last = chunk[-1:]
-    return (feeds or returns) + (last not in b"\r\n")
+    return Breaks(both, feeds - both, returns - both, last in b"\r\n")
+
+
+def is_readable(path: Path, dialect: Dialect, what: str) -> bool:
+    """Tell whether the reader takes a file as it is: in UTF-8, its records ending alike in a line feed."""
+    if dialect.encoding != "utf-8":
+        return False
+    breaks = count_breaks(path, dialect, what)
+    if breaks.are_alike:
+        return not breaks.returns
+    # Within quotes any line break will do.
+    ends = {
+        lines[-1][1][len(lines[-1][1].rstrip("\r\n")) :] for _, lines in _records(path, dialect, (), what)
+    }
+    return ends <= {"\n", ""} or ends <= {"\r\n", ""}
 
 
 def copy_readable(path: Path, dialect: Dialect, taken_out: Collection[int], target: Path, what: str) -> None:
-    """Copy a file as UTF-8 with one kind of line break, without some lines.
+    """Copy a file as UTF-8, its records ending in a line feed, without some lines.
 
     What cannot be decoded becomes bytes that are no UTF-8 either, so that the reader refuses the same lines.
     """
     with target.open("wb") as copy:
-        for number, line in enumerate(_lines(path, dialect, what), start=1):
-            if number not in taken_out:
-                text = line.rstrip("\r\n") + "\n" if line[-1:] in "\r\n" else line
-                copy.write(text.encode("utf-8", "surrogateescape"))
+        for _, lines in _records(path, dialect, taken_out, what):
+            text = "".join(line for _, line in lines)
+            if text[-1:] in "\r\n":
+                text = text.removesuffix("\n").removesuffix("\r") + "\n"
+            copy.write(text.encode("utf-8", "surrogateescape"))
 
 
 def lines_at(path: Path, compression: str, offsets: Sequence[int], what: str) -> list[tuple[int, int, str]]:
@@ -101,10 +118,11 @@ def lines_at(path: Path, compression: str, offsets: Sequence[int], what: str) ->
     Per offset the line's number, its first byte and what it holds; bytes that are no text as ``\\xff``.
     """
     found: list[tuple[int, int, str]] = []
-    end = number = 0
+    end = number = within = 0
     with opened(path, compression, what) as file:
         for line in file:
-            begin, end, number = end, end + len(line), number + 1
+            begin, end, number = end, end + len(line), number + 1 + within
+            within = line.count(b"\r") - line.endswith(b"\r\n")
             while len(found) < len(offsets) and offsets[len(found)] <= end:
                 if not line[max(offsets[len(found)] - 1 - begin, 0) :].strip(b"\r\n"):
                     break
@@ -122,6 +140,30 @@ def original_line(line: int, taken_out: Collection[int]) -> int:
     """
     gone = np.sort(np.fromiter(taken_out, np.int64, len(taken_out)))
     return line + int(np.searchsorted(gone - np.arange(gone.size), line, side="right"))
+
+
+def _records(
+    path: Path, dialect: Dialect, taken_out: Collection[int], what: str
+) -> Iterator[tuple[list[str], list[tuple[int, str]]]]:
+    """Yield each record with the lines it stands on, numbered; a line above the header is a record too."""
+    pulled: list[tuple[int, str]] = []
+
+    def lines() -> Iterator[str]:
+        for number, line in enumerate(_lines(path, dialect, what), start=1):
+            if number not in taken_out:
+                pulled.append((number, line))
+                yield line
+
+    source = lines()
+    for _ in range(dialect.skip):
+        if next(source, None) is not None:
+            yield [], pulled.copy()
+            pulled.clear()
+    for record in dialect.reader(source):
+        yield record, pulled.copy()
+        pulled.clear()
+    if pulled:
+        yield [], pulled
 
 
 def _lines(path: Path, dialect: Dialect, what: str) -> Iterator[str]:

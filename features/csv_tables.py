@@ -16,7 +16,7 @@ import polars as pl
 
 from configs.errors import did_you_mean
 from features.csv_file import Dialect, inspect
-from features.csv_lines import copy_readable, line_count, lines_at, original_line, record_lines
+from features.csv_lines import copy_readable, count_breaks, is_readable, lines_at, original_line, record_lines
 from features.errors import SourceError
 from features.events import shown_texts
 from features.mapping import SourceMapping
@@ -218,7 +218,7 @@ class _Reading:
     def read(self) -> pl.DataFrame:
         """Return what was rejected: ``copy record field message kind byte text``."""
         for source in self.sources:
-            if source.dialect.encoding != "utf-8" or source.dialect.has_bare_returns:
+            if not is_readable(source.path, source.dialect, self.what):
                 self._copy(source)
         rejects = self._read_once()
         for _ in range(RECOVERIES_MAX):
@@ -244,12 +244,10 @@ class _Reading:
             try:
                 rejects.append(self._insert(dialect, files))
             except duckdb.Error as error:
-                if "invalid state" not in str(error):
-                    raise self._refusal(files, error) from None
-                # Line breaks of two kinds in one file: a copy has one.
-                for source in files:
-                    self._copy(source)
-                rejects.append(self._insert(dialect, files))
+                raise SourceError(
+                    f"{self.what}: {self.options['csv']} cannot be read: {first_line(error)}",
+                    "check the file and the options beside `csv:`",
+                ) from None
         return pl.concat(rejects)
 
     def _insert(self, dialect: Dialect, files: Sequence[_File]) -> pl.DataFrame:
@@ -284,15 +282,6 @@ class _Reading:
         target = self.folder / f"{self.sources.index(source)}.csv"
         copy_readable(source.path, source.dialect, source.taken_out, target, self.what)
         source.readable = target
-
-    def _refusal(self, files: Sequence[_File], error: duckdb.Error) -> SourceError:
-        for source in files:
-            # A stream that is cut short says so itself.
-            line_count(source.path, source.dialect, self.what)
-        return SourceError(
-            f"{self.what}: {self.options['csv']} cannot be read: {first_line(error)}",
-            "check the file and the options beside `csv:`",
-        )
 
 
 def _rejected(source: _File, rejects: pl.DataFrame, what: str) -> pl.DataFrame:
@@ -384,7 +373,7 @@ class _Lines:
         source, rejects, rows = self._sources[file], self._rejects[file], self._rows[file]
         dialect = source.dialect
         records = dialect.skip + dialect.has_header + rows + len(rejects) + len(source.taken_out)
-        if not source.taken_out and line_count(source.path, dialect, self._what) == records:
+        if not source.taken_out and count_breaks(source.path, dialect, self._what).lines == records:
             # Each record has one line at least: so many lines are one each.
             return np.delete(np.arange(1, records + 1), np.r_[: dialect.skip + dialect.has_header, rejects])
         walked = record_lines(source.path, dialect, source.taken_out, self._what)

@@ -17,7 +17,7 @@ from features.sorted_axis import NEVER, BoolArray, IntArray
 ByType = list[IntArray]
 """Shape (n_rows,) of each event type, by its code."""
 
-FEW_CELLS = 2_000
+FEW_CELLS = 10_000
 """Up to how many pairs of row and event that is the faster way."""
 
 

@@ -87,7 +87,8 @@ class KeyedEvents:
         self._happened_prefix: dict[Measure, Prefix] = {}
         self._latest: dict[tuple[tuple[str, ...], str], IntArray] = {}
         self._presence: dict[tuple[tuple[str, ...], str, int | None], tuple[SortedAxis, SortedAxis]] = {}
-        self._too_late: dict[int, KeyedEvents] = {}
+        self._late_count: dict[int, int] = {}
+        self._part: dict[tuple[int, bool], KeyedEvents] = {}
 
     @classmethod
     def sorting(
@@ -117,12 +118,14 @@ class KeyedEvents:
 
     def taken(self, positions: IntArray) -> KeyedEvents:
         """Return the events at some positions, in their order."""
-        columns = LazyColumns(tuple(self.columns), lambda name: self.columns[name][positions])
-        given = [self.key, self.event_type, self.event_time]
+        mine = self.columns
+        columns = LazyColumns(tuple(mine), lambda name: mine[name].take(positions))
+        given: list[npt.NDArray[np.integer]] = [self.key, self.event_type, self.event_time]
         if self.known_at is not self.event_time:
             given.append(self.known_at)
         key, event_type, *times = each_part(lambda column: column.take(positions), given)
-        return KeyedEvents(self.key_count, key, times[0], times[-1], event_type, columns)
+        event_time, known_at = times[0].view(np.int64), times[-1].view(np.int64)
+        return KeyedEvents(self.key_count, key.view(np.int64), event_time, known_at, event_type, columns)
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -160,13 +163,14 @@ class KeyedEvents:
     def of_types(self, event_types: tuple[str, ...]) -> BoolArray:
         """Return which events have one of the types, shape (n,)."""
         if len(event_types) <= 3:
-            is_meant = np.zeros(len(self), bool)
+            is_meant: BoolArray = np.zeros(len(self), bool)
             for name in event_types:
                 is_meant |= self.event_type == TYPE_CODES[name]
             return is_meant
-        by_code = np.zeros(len(TYPE_CODES), bool)
+        by_code: BoolArray = np.zeros(len(TYPE_CODES), bool)
         by_code[type_codes(event_types)] = True
-        return by_code[self.event_type]
+        is_meant = by_code[self.event_type]
+        return is_meant
 
     def values(self, measure: Measure) -> IntArray | BoolArray:
         """Return what each event adds to a measure, shape (n,)."""
@@ -193,12 +197,26 @@ class KeyedEvents:
         self.prefix(measure)
         self.happened_prefix(measure)
 
+    def is_mostly_late(self, window_us: int) -> bool:
+        """Return whether most events became known so late that a window never held them."""
+        if window_us not in self._late_count:
+            late = self.known_at - self.event_time >= window_us
+            self._late_count[window_us] = int(np.count_nonzero(late))
+        return 2 * self._late_count[window_us] > len(self)
+
     def too_late(self, window_us: int) -> KeyedEvents:
-        """Return the events that became known so late that a window never holds them."""
-        if window_us not in self._too_late:
-            late = np.flatnonzero(self.known_at - self.event_time >= window_us)
-            self._too_late[window_us] = self.taken(late)
-        return self._too_late[window_us]
+        """Return the events that became known so late that a window never held them."""
+        return self._by_lateness(window_us, is_late=True)
+
+    def in_time(self, window_us: int) -> KeyedEvents:
+        """Return the events that a window once held."""
+        return self._by_lateness(window_us, is_late=False)
+
+    def _by_lateness(self, window_us: int, *, is_late: bool) -> KeyedEvents:
+        if (window_us, is_late) not in self._part:
+            chosen = (self.known_at - self.event_time >= window_us) == is_late
+            self._part[window_us, is_late] = self.taken(np.flatnonzero(chosen))
+        return self._part[window_us, is_late]
 
     def presence(
         self, event_types: tuple[str, ...], column: str, window_us: int | None

@@ -202,7 +202,8 @@ def merged_ends(entries: pl.DataFrame, places: LineArray) -> IntArray:
     array([0, 3, 3])
     """
     found = _frame(place=places).join_asof(entries, on="place", check_sortedness=False)["end"]
-    return found.fill_null(0).cast(pl.Int64).to_numpy()
+    ends: IntArray = found.fill_null(0).cast(pl.Int64).to_numpy()
+    return ends
 
 
 def _frame(**columns: npt.NDArray[np.unsignedinteger]) -> pl.DataFrame:

@@ -39,7 +39,7 @@ class SortedRows:
     order: IntArray | None = None
     _entered: tuple[Measure, Prefix] | None = None
     _starts: dict[int, IntArray] = field(default_factory=dict)
-    _late: dict[int, SortedRows] = field(default_factory=dict)
+    _others: dict[KeyedEvents, SortedRows] = field(default_factory=dict)
 
     @classmethod
     def of(cls, memory: KeyedEvents, keys: IntArray, instants: IntArray, boundary: IntArray) -> SortedRows:
@@ -82,17 +82,23 @@ class SortedRows:
 
     def sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over a window."""
+        if window_us is None or not self.memory.is_ever_late(window_us):
+            return self.sum_known_less_gone(measure, window_us)
+        if self.memory.is_mostly_late(window_us):
+            in_time = self._over(self.memory.in_time(window_us))
+            return in_time.sum_known_less_gone(measure, window_us)
+        # What was too late ever to be in the window may have left without having entered.
+        too_late = self._over(self.memory.too_late(window_us))
         total = self.sum_known_less_gone(measure, window_us)
-        if window_us is not None and self.memory.is_ever_late(window_us):
-            total -= self._too_late(window_us).sum_known_less_gone(measure, window_us)
+        total -= too_late.sum_known_less_gone(measure, window_us)
         return total
 
     def sums(self, measures: Sequence[Measure], windows_us: Sequence[int | None]) -> Sums:
         """Sum measures over windows, in the order in which the rows were given."""
-        memory, size = self.memory, len(self.keys)
+        size = len(self.keys)
         lengths = [length for length in windows_us if length is not None]
-        sources = [memory, *(memory.too_late(length) for length in lengths if memory.is_ever_late(length))]
-        each_part(lambda one: one[0].prepare(one[1]), [(s, one) for s in sources for one in measures])
+        memories = dict.fromkeys([self.memory, *map(self._summed, lengths)])
+        each_part(lambda one: one[0].prepare(one[1]), [(each, one) for each in memories for one in measures])
         each_part(self._start, lengths)
         until = self.until
         names = [(measure, length) for measure in measures for length in windows_us]
@@ -115,7 +121,8 @@ class SortedRows:
         if window_us is None or not self.memory.is_ever_late(window_us):
             return total
         # What happened before the window and was not known by its boundary was at least the window late.
-        late = self._too_late(window_us)
+        memory = self.memory
+        late = self if memory.is_mostly_late(window_us) else self._over(memory.too_late(window_us))
         values = late.memory.values(measure)
         for rows, row, position in expand(late.since, late.until):
             too_old = late.memory.event_time[position] <= (self.boundary[rows] - window_us)[row]
@@ -151,11 +158,19 @@ class SortedRows:
             self._starts[window_us] = self._happened.positions(self.instants - window_us)
         return self._starts[window_us]
 
-    def _too_late(self, window_us: int) -> SortedRows:
-        if window_us not in self._late:
-            events = self.memory.too_late(window_us)
-            self._late[window_us] = SortedRows(events, self.keys, self.instants, self.boundary)
-        return self._late[window_us]
+    def _summed(self, window_us: int) -> KeyedEvents:
+        """Return the events whose sums `sum` needs for a window beside those of all events, or all."""
+        if not self.memory.is_ever_late(window_us):
+            return self.memory
+        if self.memory.is_mostly_late(window_us):
+            return self.memory.in_time(window_us)
+        return self.memory.too_late(window_us)
+
+    def _over(self, memory: KeyedEvents) -> SortedRows:
+        """Return the same rows over some of the events."""
+        if memory not in self._others:
+            self._others[memory] = SortedRows(memory, self.keys, self.instants, self.boundary)
+        return self._others[memory]
 
     def _part(self, rows: slice, until: IntArray) -> SortedRows:
         instants = self.instants[rows]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.csv_file import Dialect
-from features.csv_lines import copy_readable, line_count, lines_at, original_line, record_lines
+from features.csv_lines import Breaks, copy_readable, count_breaks, lines_at, original_line, record_lines
 
 UTF8 = Dialect("utf-8", "none", ",", '"', '"', True, 0, ("a", "b"))
 
@@ -35,7 +35,7 @@ def test_records_begin_where_they_were_written(
         at += 1 + row.count("\n")
     assert begins.tolist() == expected
     assert filled.tolist() == [number for number, row in enumerate(rows, start=1) if row]
-    assert line_count(path, UTF8, "shop") == at - 1
+    assert count_breaks(path, UTF8, "shop").lines == at - 1
 
 
 @given(st.sets(st.integers(1, 9)))
@@ -61,3 +61,22 @@ def test_a_byte_of_a_line_break_means_the_line_after_it(tmp_path: Path) -> None:
         (4, 11, "ef"),
     ]
     assert np.all(np.diff([line for line, _, _ in lines_at(path, "none", [1, 5, 11], "shop")]) > 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "breaks", "lines", "are_alike"),
+    [
+        ("a\nb\n", Breaks(0, 2, 0, is_ended=True), 2, True),
+        ("a\r\nb", Breaks(1, 0, 0, is_ended=False), 2, True),
+        ("a\rb\r", Breaks(0, 0, 2, is_ended=True), 2, True),
+        ("a\r\nb\n\rc", Breaks(1, 1, 1, is_ended=False), 4, False),
+        ("a\r\r\n\n", Breaks(1, 1, 1, is_ended=True), 3, False),
+    ],
+)
+def test_line_breaks_are_counted_by_kind(
+    tmp_path: Path, text: str, breaks: Breaks, lines: int, are_alike: bool
+) -> None:
+    found = count_breaks(written(tmp_path, text), UTF8, "shop")
+    assert found == breaks
+    assert (found.lines, found.are_alike) == (lines, are_alike)
+    assert lines == len(text.splitlines())

@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.sorted_axis import (
+    MERGED_FROM,
+    MERGED_SHARE,
     NEVER,
     SortedAxis,
+    entries_of,
+    is_worth_merging,
+    merged_ends,
     order_within,
     prefix_sum,
     running_max,
@@ -103,3 +108,24 @@ def test_prefix_sums_are_narrow_where_they_fit_and_right_where_they_do_not() -> 
         prefix = prefix_sum(np.array(values))
         assert prefix.dtype == kind
         assert prefix.tolist() == [0, *np.cumsum(values).tolist()]
+
+
+@given(
+    line=st.lists(st.integers(0, 30), min_size=1, max_size=40).map(sorted),
+    places=st.lists(st.integers(0, 31), max_size=40).map(sorted),
+)
+def test_places_merged_with_a_line_are_found_where_a_search_finds_them(
+    line: list[int], places: list[int]
+) -> None:
+    # Beyond 2**63 a place is no signed integer any more.
+    entries, sought = (np.array(values, np.uint64) + np.uint64(2**63 - 15) for values in (line, places))
+    assert merged_ends(entries_of(entries), sought).tolist() == [
+        bisect.bisect_right(line, place) for place in places
+    ]
+
+
+def test_merging_is_for_many_ascending_places() -> None:
+    line, few = np.arange(100, dtype=np.uint64), np.arange(50, dtype=np.uint64)
+    many = np.repeat(few, MERGED_FROM)
+    assert [is_worth_merging(line, places) for places in (few, many, many[::-1])] == [False, True, False]
+    assert not is_worth_merging(np.zeros(len(many) * MERGED_SHARE + 1, np.uint64), many[: len(many)])

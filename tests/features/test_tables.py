@@ -212,7 +212,7 @@ def test_what_stands_beside_a_loader_is_handed_to_it(tmp_path: Path) -> None:
         ({"csv": "none.csv"}, r"no such file: .*none\.csv"),
         ({"parquet": "none/*.parquet"}, r"no such file: .*none/\*\.parquet"),
         ({"csv": "empty.csv"}, r"empty\.csv is empty"),
-        ({"parquet": "cut.parquet"}, r"cut\.parquet is cut short: it ends after \d+ bytes .* the footer is missing"),
+        ({"parquet": "cut.parquet"}, r"cut\.parquet is cut short: .* the footer is missing"),
         ({"csv": "cut.csv.gz"}, r"cut\.csv\.gz is cut short: its gzip stream has no end"),
         ({"csv": "a.csv", "delimitr": ";"}, r"unknown option 'read.delimitr' \(did you mean 'delimiter'\?\)"),
         ({"csv": "a.csv", "ignore_errors": True}, r"unknown option 'read.ignore_errors'"),
