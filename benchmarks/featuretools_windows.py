@@ -2,8 +2,8 @@
 
     python featuretools_windows.py FOLDER
 
-Reads ``events.csv``, ``rows.csv`` and ``windows.json`` (name and hours) in the folder; writes ``sums.csv``, and
-``seconds.json`` with how long the features took to compute, without reading, writing and imports.
+Reads ``events.csv``, ``rows.csv`` and ``windows.json`` (name and hours) in the folder; writes ``sums.csv``,
+and ``seconds.json`` with how long the features took to compute, without reading, writing and imports.
 """
 
 from __future__ import annotations

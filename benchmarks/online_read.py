@@ -4,8 +4,8 @@
 
 Ours reads a packed memory and a packed profile, and computes every customer feature as of now. Feast reads
 the same columns, computed beforehand and written to its own SQLite and Redis online stores, by
-`FeatureStore.get_online_features`. Households of completejourney, one at a time, both sides in turn; times
-are medians of five rounds. The values of both are compared cell by cell.
+`FeatureStore.get_online_features`. Households of completejourney, half of which bought something that day,
+one at a time, both sides in turn; times are medians of five rounds. The values are compared cell by cell.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, LIFE_US, Pa
 from features.publishing import memory_rows, profile_rows
 from features.redis_packed_store import RedisPackedStore
 from features.sqlite_packed_store import SqlitePackedStore
-from features.windows import to_us
+from features.windows import profile_boundary, to_us
 from pipelines.import_events import import_source
 
-NOW = datetime(2017, 12, 1, 15, 30, tzinfo=UTC)
+NOW = datetime(2017, 12, 2, 20, 30, tzinfo=UTC)
 VIEW = "customer_features"
+VIEWS = (CUSTOMER_MEMORY, CUSTOMER_PROFILE)
 EPILOG = (
     "ratio_vs_feast says how many times as long Feast takes: the median of the rounds' ratios. Its values "
     "are as old as their last materialisation; ours are as of now, and none is returned past its life."
@@ -61,8 +62,8 @@ def of_our_own(store: PackedStore, settings: Settings, boundary_us: int) -> Read
     now_us = to_us(NOW)
 
     def read(name: str) -> Values:
-        memory = store.get(CUSTOMER_MEMORY, name, now_us=now_us, ttl_us=LIFE_US)
-        profile = store.get(CUSTOMER_PROFILE, name, now_us=now_us, ttl_us=LIFE_US)
+        found = store.get_views(VIEWS, [name], now_us=now_us, ttl_us=LIFE_US)
+        memory, profile = (found[view].get(name) for view in VIEWS)
         packed = None if memory is None else memory.value
         live = LiveCustomers([name], [packed], [profile], now_us, boundary_us, {}, settings.zone)
         return {feature: values[0] for feature, values in customer.CATALOGUE.compute(live.rows).items()}
@@ -198,17 +199,26 @@ def shop(folder: Path) -> tuple[Settings, Lake]:
     return settings, Lake(home.lake)
 
 
+def chosen(lake: Lake, boundary_us: int, count: int) -> list[str]:
+    """Choose households, half of which bought something since the profiles were made."""
+    known = lake.read(known_by=NOW, columns=["customer_id", "event_time"])
+    is_new = known["event_time"].dt.epoch("us") > boundary_us
+    since, before = (known.filter(chosen)["customer_id"].unique().sort() for chosen in (is_new, ~is_new))
+    quiet = before.filter(~before.is_in(since.implode()))
+    busy = since.filter(since.is_in(before.implode()))
+    half = count // 2
+    parts = [some.sample(half, seed=1, shuffle=True) for some in (busy, quiet)]
+    return pl.concat(parts).sample(fraction=1.0, seed=2, shuffle=True).to_list()
+
+
 def run(folder: Path, count: int, rounds: int) -> dict[str, Any]:
     """Prepare both sides, compare the values they read, then the times they take."""
     settings, lake = shop(folder)
-    everyone = (
-        lake.read(known_by=NOW - timedelta(days=2), columns=["customer_id"])["customer_id"].unique().sort()
-    )
-    names = everyone.sample(count, seed=1, shuffle=True).to_list()
+    instants = np.full(count, to_us(NOW), np.int64)
+    boundary_us = int(profile_boundary(instants, settings.zone, settings.publication_lag)[0])
+    names = chosen(lake, boundary_us, count)
     events = lake.read(known_by=NOW, customers=names)
     history = History(events, settings.zone, settings.publication_lag)
-    instants = np.full(count, to_us(NOW), np.int64)
-    boundary_us = int(history.boundary(instants)[0])
     columns = customer.CATALOGUE.compute(history.customer_rows(history.numbers(names), instants))
     frame = pl.DataFrame({"customer_id": names, "event_timestamp": [NOW] * count} | columns)
 

@@ -71,6 +71,7 @@ p50_ms, p99_ms       from a post's reply to its last event being readable in the
 post_p50_ms, …       from a post to its reply
 sent, readable       events acknowledged, and those found in their customer's memory exactly once: equal
 models               in force; none where the key is without_models
+load_average_before  what else the machine did, as programs at work at once; figures want it near 0
 service_cpu_seconds  user and system time the service took meanwhile
 """
 STORES = ("sqlite", "redis")
@@ -373,6 +374,7 @@ def _quantile_ms(seconds: list[float], quantile: float) -> float:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure everything, each the median run of some rounds by its events per second."""
+    load = os.getloadavg()[0]
     events = moved_events()
     bought = events.filter(pl.col("event_type") == "purchase")[-ITEMS:]
     posts = Posts(bought, arguments.batch, QUICK_EVENTS if arguments.quick else EVENTS_MAX)
@@ -403,6 +405,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "without_models": {kind: middle[kind, "without models"] for kind in STORES},
         "without_http": {kind: middle[kind, "without HTTP"] for kind in STORES},
         "rounds": rounds,
+        "load_average_before": round(load, 2),
     }
 
 

@@ -2,19 +2,20 @@
 
     python benchmarks/window_features.py [--quick] [--out FILE] [--rounds N]
 
-2.7 million events of 300 000 customers in the order in which they happened, most of them of few customers (one
-each, the rest drawn by a Zipf law of exponent 1.5), and 500 000 rows (customer, instant), half of customers
-drawn evenly and half of those of events. Each side makes 24 features of every row, the sums of three measures
-over eight windows (instant - W, instant], from the same frame of texts, times and amounts. Numbering customers
-and sorting is part of each side's work; all have the same two cores.
+2.7 million events of 300 000 customers in the order in which they happened, most of them of few customers
+(one each, the rest drawn by a Zipf law of exponent 1.5), and 500 000 rows (customer, instant), half of
+customers drawn evenly and half of those of events. Customers are texts of nine digits. Each side makes 24
+features of every row, the sums of three measures over eight windows (instant - W, instant], from the same
+frame of texts, times and amounts. Numbering customers and sorting is part of each side's work; all have the
+same two cores.
 
   ours           `features.window_sums.window_sums`
   duckdb_asof    running sums and an ASOF join a window, on one integer of customer and time
   polars         the same in polars: the fastest of those tried (joins by customer, searches and lists of each
                  customer's events took longer)
   range_join     DuckDB, every row joined with the events of its longest window, on a slice
-  featuretools   cutoff times and training windows, one process, on a slice; in an environment of its own, which
-                 is made at the first run in the folder of temporary files
+  featuretools   cutoff times and training windows, one process, on a slice; in an environment of its own,
+                 which is made at the first run in the folder of temporary files
 
 Every cell of every side is compared with ours.
 """
@@ -138,8 +139,7 @@ def ours(events: pl.DataFrame, rows: pl.DataFrame) -> dict[str, IntArray]:
 
 def polars_asof(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Make the features by running sums and one ASOF join a window, on one number of customer and time."""
-    first = min(events["event_time"].to_physical().min(), rows["instant"].to_physical().min())  # type: ignore[type-var]  # int
-    last = max(events["event_time"].to_physical().max(), rows["instant"].to_physical().max())  # type: ignore[type-var]  # int
+    first, last = extent(events["event_time"], rows["instant"])
     span = pl.lit(last - first + 2, pl.UInt64)
     is_view, is_purchase = pl.col("event_type") == "view", pl.col("event_type") == "purchase"
     code = pl.col("customer_id").cast(pl.Categorical).to_physical().cast(pl.UInt64)
@@ -165,7 +165,7 @@ def polars_asof(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         ],
         engine="in-memory",
     )
-    nothing = pl.DataFrame({"place": [0], **dict.fromkeys(NAMES, [0])}, schema=sums.schema)
+    nothing = pl.DataFrame({"place": [0], **{name: [0] for name in NAMES}}, schema=sums.schema)
     sums = pl.concat([nothing, sums]).with_columns(pl.col("place").set_sorted())
 
     def until(end: pl.Expr) -> pl.LazyFrame:
@@ -182,6 +182,12 @@ def polars_asof(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         for window, before in zip(LENGTHS, gone, strict=True)
     ]
     return pl.concat([sought.select("row"), *columns], how="horizontal").sort("row").drop("row")
+
+
+def extent(*times: pl.Series) -> tuple[int, int]:
+    """Return the first and the last of all times, in µs."""
+    numbers = pl.concat([series.to_physical().rename("us") for series in times], rechunk=False).to_frame()
+    return numbers.select(pl.min("us").alias("first"), pl.max("us").alias("last")).row(0)
 
 
 NUMBERED = """
@@ -276,7 +282,7 @@ def featuretools_python() -> Path:
 def featuretools(
     python: Path, folder: Path, events: pl.DataFrame, rows: pl.DataFrame
 ) -> tuple[float, pl.DataFrame]:
-    """Make the features with featuretools; return its seconds without reading and writing, and the features."""
+    """Return the seconds featuretools takes, without reading and writing, and the features it makes."""
     naive = pl.col(INSTANT).dt.replace_time_zone(None)
     events.with_columns(naive).write_csv(folder / "events.csv")
     rows.with_columns(naive).write_csv(folder / "rows.csv")
@@ -325,6 +331,19 @@ def growth(sizes: Sequence[Size], rounds: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def on_everything(size: Size, rounds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Measure the sides that can finish; return the seconds of each round, and the cells that differ."""
+    events, rows = made(size)
+    arrow = events.to_arrow(), rows.with_row_index("row").to_arrow()
+    theirs: dict[str, Callable[[], Any]] = {
+        "polars": lambda: polars_asof(events, rows),
+        "duckdb_asof": lambda: duckdb_asof(*arrow),
+    }
+    seconds = measurement.in_turn({"ours": lambda: ours(events, rows), **theirs}, rounds)
+    found = ours(events, rows)
+    return seconds, {name: cells_differing(found, side()) for name, side in theirs.items()}
+
+
 def on_slice(size: Size, side: Callable[..., Any], rounds: int) -> dict[str, Any]:
     """Measure a side against ours on a smaller size."""
     events, rows = made(size)
@@ -361,19 +380,8 @@ def result_of(arguments: Namespace) -> dict[str, Any]:
     """Run everything."""
     size, cutoffs = (FULL.over(50), Size(500, 60, 5)) if arguments.quick else (FULL, CUTOFF_TIMES)
     rounds = arguments.rounds or (2 if arguments.quick else measurement.ROUNDS)
-    events, rows = made(size)
-    arrow = events.to_arrow(), rows.with_row_index("row").to_arrow()
-    sides: dict[str, Callable[[], Any]] = {
-        "ours": lambda: ours(events, rows),
-        "polars": lambda: polars_asof(events, rows),
-        "duckdb_asof": lambda: duckdb_asof(*arrow),
-    }
-    seconds = measurement.in_turn(sides, rounds)
+    seconds, differing = on_everything(size, rounds)
     median = measurement.medians(seconds)
-    found = ours(events, rows)
-    differing = {name: cells_differing(found, sides[name]()) for name in ("polars", "duckdb_asof")}
-    del events, rows, arrow, found
-    gc.collect()
     joined = on_slice(size.over(20) if arguments.quick else RANGE_JOIN, range_join, rounds)
     cut = with_cutoff_times(cutoffs, rounds)
     differing |= {"range_join": joined["differing"], "featuretools": cut["differing"]}
@@ -416,9 +424,11 @@ def result_of(arguments: Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run the benchmark."""
     epilog = (
-        "ratio_vs_… says how many times as long the other side takes: the median of the rounds' ratios, both sides "
-        "on the same data, the last two on slices that they can finish. cells_differing is 0 if all sides agree. "
-        "growth gives our seconds and memory by number of events; customers and rows grow with them."
+        "ratio_vs_SIDE says how many times as long that side takes: the median of the rounds' ratios, both\n"
+        "on the same data, range_join and featuretools on slices that they can finish. cells_differing is 0\n"
+        "if all sides agree. peak_gb is what a process of our own held, the frames included. growth gives\n"
+        "our seconds and memory by number of events; customers and rows grow with them. All sides share the\n"
+        "machine with whatever else runs: the ratios are steadier than the seconds."
     )
     arguments = measurement.options("window_features", __doc__, epilog).parse_args()
     packages = ("tagtide", "numpy", "polars", "duckdb", "pyarrow")

@@ -21,6 +21,7 @@ from features.sorted_axis import (
     order_within,
     prefix_sum,
     running_max,
+    stable_order,
 )
 
 
@@ -94,38 +95,58 @@ class KeyedEvents:
     def sorting(
         cls,
         key_count: int,
+        by_key: IntArray,
         key: IntArray,
         event_time: IntArray,
         known_at: IntArray,
         event_type: npt.NDArray[np.integer],
         columns: Mapping[str, IntArray],
-        *,
-        by_key: IntArray | None = None,
     ) -> KeyedEvents:
-        """Return events given in any order.
+        """Return events given in any order, of which it is known already how they are ordered by key.
 
         Parameters
         ----------
         by_key
-            Shape (n,): positions in the order of keys, equal ones in place order, if that is known already.
+            Shape (n,): positions in the order of keys, equal ones in place order.
+        key
+            Shape (n,): the key at each of these positions.
+        event_time, known_at, event_type, columns
+            In the order given.
         """
-        if known_at is event_time:
-            order = order_within(key, known_at, key_count, by_key=by_key)
-        else:
-            order = np.argsort(event_time, kind="stable")
-            order = order[order_within(key[order], known_at[order], key_count)]
-        return cls(key_count, key, event_time, known_at, event_type, columns).taken(order)
+        order = by_key
+        if not (known_at[1:] >= known_at[:-1]).all():
+            # First by time, ties by when it happened, then by key.
+            by_time = np.lexsort((event_time, known_at))
+            unsorted = np.empty_like(key)
+            unsorted[by_key] = key
+            order = by_time[stable_order(unsorted[by_time], key_count)]
+        return cls._at(order, key_count, key, event_time, known_at, event_type, columns)
 
-    def taken(self, positions: IntArray) -> KeyedEvents:
-        """Return the events at some positions, in their order."""
-        mine = self.columns
-        columns = LazyColumns(tuple(mine), lambda name: mine[name].take(positions))
-        given: list[npt.NDArray[np.integer]] = [self.key, self.event_type, self.event_time]
-        if self.known_at is not self.event_time:
-            given.append(self.known_at)
-        key, event_type, *times = each_part(lambda column: column.take(positions), given)
-        event_time, known_at = times[0].view(np.int64), times[-1].view(np.int64)
-        return KeyedEvents(self.key_count, key.view(np.int64), event_time, known_at, event_type, columns)
+    @classmethod
+    def _at(
+        cls,
+        positions: IntArray,
+        key_count: int,
+        key: IntArray,
+        event_time: IntArray,
+        known_at: IntArray,
+        event_type: npt.NDArray[np.integer],
+        columns: Mapping[str, IntArray],
+    ) -> KeyedEvents:
+        """Return the events at some positions, in their order, whose keys are given."""
+        given: list[npt.NDArray[np.integer]] = [event_type, event_time]
+        if known_at is not event_time:
+            given.append(known_at)
+        taken = each_part(lambda column: column.take(positions), given, work=len(positions))
+        event_time, known_at = taken[1].view(np.int64), taken[-1].view(np.int64)
+        lazy = LazyColumns(tuple(columns), lambda name: columns[name].take(positions))
+        return cls(key_count, key, event_time, known_at, taken[0], lazy)
+
+    def _taken(self, positions: IntArray) -> KeyedEvents:
+        key, columns = self.key[positions], self.columns
+        return self._at(
+            positions, self.key_count, key, self.event_time, self.known_at, self.event_type, columns
+        )
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -169,13 +190,12 @@ class KeyedEvents:
             return is_meant
         by_code: BoolArray = np.zeros(len(TYPE_CODES), bool)
         by_code[type_codes(event_types)] = True
-        is_meant = by_code[self.event_type]
-        return is_meant
+        return by_code.take(self.event_type)
 
     def values(self, measure: Measure) -> IntArray | BoolArray:
         """Return what each event adds to a measure, shape (n,)."""
         chosen = self.of_types(measure.event_types)
-        return chosen if measure.column == "one" else np.where(chosen, self.columns[measure.column], 0)
+        return chosen if measure.column == "one" else chosen * self.columns[measure.column]
 
     def prefix(self, measure: Measure) -> Prefix:
         """Return prefix sums in the order known, shape (n + 1,)."""
@@ -215,7 +235,7 @@ class KeyedEvents:
     def _by_lateness(self, window_us: int, *, is_late: bool) -> KeyedEvents:
         if (window_us, is_late) not in self._part:
             chosen = (self.known_at - self.event_time >= window_us) == is_late
-            self._part[window_us, is_late] = self.taken(np.flatnonzero(chosen))
+            self._part[window_us, is_late] = self._taken(np.flatnonzero(chosen))
         return self._part[window_us, is_late]
 
     def presence(

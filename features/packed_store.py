@@ -130,6 +130,14 @@ class PackedStore(Protocol):
     ) -> dict[str, PackedRow]:
         """Return the live rows of many keys; a key without one is missing. See `get`."""
 
+    def get_views(
+        self, views: Sequence[str], keys: Sequence[str], *, now_us: int, ttl_us: int | None
+    ) -> dict[str, dict[str, PackedRow]]:
+        """Return the live rows of many keys in several views, by view; over a network in one step.
+
+        See `get_many`.
+        """
+
     def keys(self, view: str, *, newer_than_us: int | None = None) -> Iterator[str]:
         """Iterate over a view's keys, in no particular order.
 

@@ -11,6 +11,10 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
+WORTH_A_THREAD = 50_000
+"""Fewer numbers than these are handled sooner than a thread is started."""
+
+
 def core_count() -> int:
     """Return how many cores this process may use.
 
@@ -22,16 +26,23 @@ def core_count() -> int:
     return os.cpu_count() or 1
 
 
-def each_part(function: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+def each_part(
+    function: Callable[[Part], Result], parts: Iterable[Part], *, work: int = WORTH_A_THREAD
+) -> list[Result]:
     """Apply a function to each part, on all cores if there is more than one part.
 
     The threads end with the call: none is left that a forked process would miss.
+
+    Parameters
+    ----------
+    work
+        How many numbers there are in all; what is soon done is done by the calling thread.
 
     >>> each_part(abs, [-3, 2])
     [3, 2]
     """
     parts = list(parts)
-    threads = min(core_count(), len(parts))
+    threads = min(core_count(), len(parts)) if work >= WORTH_A_THREAD else 1
     if threads <= 1:
         return [function(part) for part in parts]
     with ThreadPoolExecutor(threads, thread_name_prefix="part") as pool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from features.errors import FeatureStoreError
@@ -155,14 +156,22 @@ class RedisPackedStore:
         self, view: str, keys: Sequence[str], *, now_us: int, ttl_us: int | None
     ) -> dict[str, PackedRow]:
         """See `PackedStore.get_many`."""
+        return self.get_views([view], keys, now_us=now_us, ttl_us=ttl_us)[view]
+
+    def get_views(
+        self, views: Sequence[str], keys: Sequence[str], *, now_us: int, ttl_us: int | None
+    ) -> dict[str, dict[str, PackedRow]]:
+        """See `PackedStore.get_views`."""
+        rows: dict[str, dict[str, PackedRow]] = {view: {} for view in views}
         if not keys:
-            return {}
+            return rows
         with self._mended():
-            found: list[Any] = self._redis.mget([self._row(view, key) for key in keys])
-        rows = (
-            _stored_row(key, stored) for key, stored in zip(keys, found, strict=True) if stored is not None
-        )
-        return {row.key: row for row in rows if is_alive(row, now_us, ttl_us)}
+            found: list[Any] = self._redis.mget([self._row(view, key) for view in views for key in keys])
+        for (view, key), stored in zip(product(views, keys), found, strict=True):
+            row = None if stored is None else _stored_row(key, stored)
+            if row is not None and is_alive(row, now_us, ttl_us):
+                rows[view][key] = row
+        return rows
 
     def keys(self, view: str, *, newer_than_us: int | None = None) -> Iterator[str]:
         """See `PackedStore.keys`."""

@@ -48,21 +48,14 @@ def stable_order(keys: IntArray, key_count: int) -> IntArray:
     return packed
 
 
-def order_within(
-    keys: IntArray, values: IntArray, key_count: int, *, by_key: IntArray | None = None
-) -> IntArray:
+def order_within(keys: IntArray, values: IntArray, key_count: int) -> IntArray:
     """Return the positions in ascending order of key, then value, equal ones in place order.
-
-    Parameters
-    ----------
-    by_key
-        What `stable_order` returns, if it is known already.
 
     >>> order_within(np.array([1, 0, 1, 0]), np.array([5, 9, 4, 7]), 2)
     array([3, 1, 2, 0])
     """
     if (values[1:] >= values[:-1]).all():
-        return stable_order(keys, key_count) if by_key is None else by_key
+        return stable_order(keys, key_count)
     by_value = np.argsort(values, kind="stable")
     return by_value[stable_order(keys[by_value], key_count)]
 
@@ -277,7 +270,8 @@ def _accumulated(begins: BoolArray, values: IntArray) -> IntArray:
         length = np.maximum.reduceat(values, starts) - lowest + 1
         shift = np.repeat(np.cumsum(length) - length - lowest, np.diff(np.r_[starts, len(values)]))
         laid_out: IntArray = np.maximum.accumulate(values + shift)
-        return laid_out - shift
+        laid_out -= shift
+        return laid_out
     distinct, rank = np.unique(values, return_inverse=True)
     base = (np.cumsum(begins) - 1) * len(distinct)
     best: IntArray = np.maximum.accumulate(base + rank)

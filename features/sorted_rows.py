@@ -98,8 +98,9 @@ class SortedRows:
         size = len(self.keys)
         lengths = [length for length in windows_us if length is not None]
         memories = dict.fromkeys([self.memory, *map(self._summed, lengths)])
-        each_part(lambda one: one[0].prepare(one[1]), [(each, one) for each in memories for one in measures])
-        each_part(self._start, lengths)
+        made = [(each, one) for each in memories for one in measures]
+        each_part(lambda one: one[0].prepare(one[1]), made, work=len(self.memory))
+        each_part(self._start, lengths, work=size)
         until = self.until
         names = [(measure, length) for measure in measures for length in windows_us]
         # One large array: the system hands it over in far fewer pages than many smaller ones.

@@ -125,6 +125,12 @@ class SqlitePackedStore:
             rows |= {row.key: row for row in map(PackedRow._make, found) if is_alive(row, now_us, ttl_us)}
         return rows
 
+    def get_views(
+        self, views: Sequence[str], keys: Sequence[str], *, now_us: int, ttl_us: int | None
+    ) -> dict[str, dict[str, PackedRow]]:
+        """See `PackedStore.get_views`."""
+        return {view: self.get_many(view, keys, now_us=now_us, ttl_us=ttl_us) for view in views}
+
     def keys(self, view: str, *, newer_than_us: int | None = None) -> Iterator[str]:
         """See `PackedStore.keys`."""
         condition, values = ("", ()) if newer_than_us is None else (" AND event_us > ?", (newer_than_us,))

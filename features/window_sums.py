@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -54,20 +55,20 @@ def window_sums(
     _complete(events, ("customer_id", "event_time"))
     _complete(rows, ("customer_id", "instant"))
     names = pl.concat([events["customer_id"], rows["customer_id"]], rechunk=False)
-    found = text_codes(names)
-    event_time = known_at = _instants(events["event_time"])
-    if "ingested_at" in events.columns:
-        known_at = np.maximum(event_time, _instants(events["ingested_at"].fill_null(events["event_time"])))
     summed = sorted({measure.column for measure in measures} - {"one"})
-    memory = KeyedEvents.sorting(
-        len(found.distinct),
-        found.codes[: events.height],
-        event_time,
-        known_at,
-        _types(events["event_type"], measures),
-        {name: events[name].fill_null(0).cast(pl.Int64).to_numpy() for name in summed},
-        by_key=found.order[found.order < events.height],
-    )
+    with ThreadPoolExecutor(1) as other:
+        types = other.submit(_types, events["event_type"], measures)
+        found = text_codes(names)
+        is_event = found.order < events.height
+        by_key, key = found.order[is_event], found.in_order[is_event]
+        event_time = known_at = _instants(events["event_time"])
+        if "ingested_at" in events.columns:
+            ingested_at = _instants(events["ingested_at"].fill_null(events["event_time"]))
+            known_at = np.maximum(event_time, ingested_at)
+        columns = {name: events[name].fill_null(0).cast(pl.Int64).to_numpy() for name in summed}
+        memory = KeyedEvents.sorting(
+            len(found.distinct), by_key, key, event_time, known_at, types.result(), columns
+        )
     looked = WindowRows(memory, found.codes[events.height :], _instants(rows["instant"]))
     sums = looked.sums(measures, [window.length_us for window in windows])
     return {
@@ -90,7 +91,9 @@ def _instants(times: pl.Series) -> IntArray:
 def _types(event_types: pl.Series, measures: Sequence[Measure]) -> npt.NDArray[np.uint8]:
     """Return the code of each event's type, or `NO_TYPE` where no measure counts it."""
     meant = sorted({name for measure in measures for name in measure.event_types})
-    found = each_part(lambda name: (event_types == name).fill_null(value=False).to_numpy(), meant)
+    found = each_part(
+        lambda name: (event_types == name).fill_null(value=False).to_numpy(), meant, work=len(event_types)
+    )
     codes = np.full(len(event_types), NO_TYPE, np.uint8)
     for name, is_it in zip(meant, found, strict=True):
         # Nothing else is added to the 255 of these: it runs over to the type's code.

@@ -111,8 +111,9 @@ class BundleScorer:
         if not customers:
             return {}
         boundary = self._boundary(now_us)
-        memories = self._store.get_many(CUSTOMER_MEMORY, customers, now_us=now_us, ttl_us=LIFE_US)
-        profiles = self._store.get_many(CUSTOMER_PROFILE, customers, now_us=now_us, ttl_us=LIFE_US)
+        views = (CUSTOMER_MEMORY, CUSTOMER_PROFILE)
+        found = self._store.get_views(views, customers, now_us=now_us, ttl_us=LIFE_US)
+        memories, profiles = (found[view] for view in views)
         live = LiveCustomers(
             customers,
             [memories[name].value if name in memories else None for name in customers],

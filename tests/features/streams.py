@@ -129,7 +129,7 @@ def scenes(draw: st.DrawFn, *, max_events: int = 30, customers: int = 2) -> Scen
             time = other + timedelta(microseconds=pause + draw(TICKS))
         else:
             time = START + timedelta(hours=draw(HOURS), microseconds=draw(MICROSECONDS))
-        late = draw(st.sampled_from([0, 0, 0, 1, HOUR, 30 * HOUR, 9 * DAY, -MINUTE, "at a turn"]))
+        late = draw(st.sampled_from([0, 0, 0, 1, HOUR, 30 * HOUR, 9 * DAY, -MINUTE, *["at a turn"] * 3]))
         if late == "at a turn":
             arrival = max(from_microseconds(draw(st.sampled_from(turns)) + draw(TICKS)), time)
         else:

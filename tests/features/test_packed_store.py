@@ -115,6 +115,20 @@ def test_more_keys_than_one_statement_takes_are_read_and_written(store: PackedSt
     assert store.put_many(MEMORY, []) == 0
 
 
+def test_several_views_are_read_at_once_each_with_its_live_rows(store: PackedStore) -> None:
+    memory, old = PackedRow("c1", NOW_US, b"memory"), PackedRow("c1", NOW_US - 72 * HOUR_US, b"old")
+    other = PackedRow("c2", NOW_US, b"profile")
+    store.put_many(MEMORY, [memory])
+    store.put_many(PROFILE, [old, other])
+    asked = {"now_us": NOW_US, "ttl_us": 72 * HOUR_US}
+    assert store.get_views([MEMORY, PROFILE], ["c1", "c2", "nobody"], **asked) == {
+        MEMORY: {"c1": memory},
+        PROFILE: {"c2": other},
+    }
+    assert store.get_views([MEMORY, PROFILE], [], **asked) == {MEMORY: {}, PROFILE: {}}
+    assert store.get_views([PROFILE], ["c1"], now_us=NOW_US, ttl_us=None) == {PROFILE: {"c1": old}}
+
+
 def test_erasing_a_customer_empties_every_view_of_them_and_of_nobody_else(store: PackedStore) -> None:
     for view in (MEMORY, PROFILE):
         store.put_many(view, [PackedRow("c1", NOW_US, b"x"), PackedRow("c10", NOW_US, b"y")])

@@ -19,6 +19,11 @@ def test_an_error_in_a_part_is_raised_and_no_thread_is_left() -> None:
     assert threading.active_count() == before
 
 
+def test_little_work_is_done_by_the_calling_thread() -> None:
+    mine = threading.current_thread()
+    assert each_part(lambda _: threading.current_thread(), range(4), work=10) == [mine] * 4
+
+
 def test_one_part_alone_is_done_by_the_calling_thread() -> None:
     assert each_part(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
     assert core_count() >= 1

@@ -64,7 +64,7 @@ def test_bulk_online_and_brute_force_agree_in_every_cell(scene: Scene) -> None:
         assert compared(scene) == []
 
 
-@pytest.mark.slow  # about three minutes
+@pytest.mark.slow  # two thousand longer streams: minutes
 @settings(max_examples=2000, deadline=None)
 @given(scene=scenes(max_events=60, customers=3))
 def test_bulk_online_and_brute_force_agree_on_longer_streams(scene: Scene) -> None:

@@ -129,7 +129,12 @@ def long_tail() -> list[Look]:
     edge = boundary - 30 * DAY
     times = {edge - TICK: 0, edge: 0, edge + TICK: 1, boundary: 1, boundary + TICK: 1}
     times |= {NOW - HOUR: 1, NOW: 1, NOW + TICK: 0}
-    return [Look([purchase(at)], NOW, {"order_count_30d": count}) for at, count in times.items()]
+    looks = [Look([purchase(at)], NOW, {"order_count_30d": count}) for at, count in times.items()]
+    # So it is with what became known only after the profile was made.
+    for at, count in ((edge - TICK, 0), (edge, 0), (edge + TICK, 1)):
+        expected = {"order_count_30d": count, "order_count_lifetime": 1, "spend_30d_minor": 7 * count}
+        looks.append(Look([purchase(at, 0, NOW - HOUR - at, amount_minor=7)], NOW, expected))
+    return looks
 
 
 def clocks_change() -> list[Look]:

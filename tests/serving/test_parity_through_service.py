@@ -118,7 +118,7 @@ def test_a_shops_visitors_are_known_alike_in_bulk_online_and_by_brute_force(
     assert compared.rows == 10 * 16
 
 
-@pytest.mark.slow  # about ten minutes on two cores
+@pytest.mark.slow  # twenty minutes on two busy cores
 def test_twenty_thousand_rows_of_a_grocers_year_have_no_differing_cell(home: Home) -> None:
     year = completejourney(every=25)
     compared = asyncio.run(compare(home, year, chosen_instants(year, 250, CLOCKS_CHANGE), 80))
@@ -126,7 +126,7 @@ def test_twenty_thousand_rows_of_a_grocers_year_have_no_differing_cell(home: Hom
     assert compared.rows == 20_000
 
 
-@pytest.mark.slow  # about ten minutes on two cores
+@pytest.mark.slow  # eight minutes on two busy cores
 def test_twenty_thousand_rows_of_a_shops_visitors_have_no_differing_cell(
     home: Home, data_folder: Path
 ) -> None:
