@@ -33,14 +33,14 @@ def test_each_shown_variable_is_one_that_the_settings_read(
 ):
     shown = shown_json(tmp_path, {}, capsys)
     for name, setting in shown["settings"].items():
-        value = "hush" if name in ENVIRONMENT_ONLY else str(setting["value"])
+        value = "hush" * 4 if name in ENVIRONMENT_ONLY else str(setting["value"])
         loaded = load_settings(tmp_path, {setting["variable"]: value})
         assert loaded.origins[name] == f"environment {setting['variable']}"
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_secrets_are_masked(tmp_path: Path, form: list[str], capsys: pytest.CaptureFixture[str]):
-    environ = {f"TAGTIDE_{name.upper()}": "hush-hush" for name in ENVIRONMENT_ONLY}
+    environ = {f"TAGTIDE_{name.upper()}": "hush-hush-hush-hush" for name in ENVIRONMENT_ONLY}
     assert cli.main(["--home", str(tmp_path), "config", "show", *form], environ) == 0
     shown = capsys.readouterr().out
     assert "hush" not in shown
