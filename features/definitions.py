@@ -23,7 +23,7 @@ VALUE_SERVICES: tuple[str, ...] = ("clv_v1",)
 """and of the one that judges what a customer is worth."""
 EVERY_SERVICE: tuple[str, ...] = (*CUSTOMER_SERVICES, *PAIR_SERVICES, *VALUE_SERVICES)
 
-DTYPES = {"int": np.int64, "float": np.float64}
+DTYPES = {"int": np.dtype(np.int64), "float": np.dtype(np.float64)}
 """The columns' types."""
 
 
@@ -178,11 +178,13 @@ class Catalogue(Generic[Rows]):
         wanted = self._entries.keys() if names is None else set(names)
         if unknown := sorted(wanted - self._entries.keys()):
             raise ValueError(f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], list(self._entries))}")
-        return {
-            name: function(rows).astype(DTYPES[definition.dtype], copy=False)
-            for name, (definition, function) in self._entries.items()
-            if name in wanted
-        }
+        made = {}
+        for name, (definition, function) in self._entries.items():
+            if name in wanted:
+                values, dtype = function(rows), DTYPES[definition.dtype]
+                # Hundreds of features of one customer: even a cast that does nothing would be felt.
+                made[name] = values if values.dtype == dtype else values.astype(dtype)
+        return made
 
 
 def _bound(
@@ -204,8 +206,9 @@ def ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:
     array([0.5, nan])
     """
     divisor = whole.astype(np.float64)
-    valid = divisor != 0
-    return np.where(valid, part / np.where(valid, divisor, 1.0), np.nan)
+    quotient = np.full(divisor.shape, np.nan)
+    np.divide(part, divisor, out=quotient, where=divisor != 0)
+    return quotient
 
 
 def seconds_between(earlier: IntArray, later: IntArray) -> FloatArray:
@@ -214,8 +217,8 @@ def seconds_between(earlier: IntArray, later: IntArray) -> FloatArray:
     >>> seconds_between(np.array([0, NEVER]), np.array([2_500_000, 1]))
     array([2.5, nan])
     """
-    happened = earlier != NEVER
-    return np.where(happened, (later - np.where(happened, earlier, 0)) / SECOND_US, np.nan)
+    # Where it never was, the difference overflows and is left out.
+    return np.where(earlier != NEVER, (later - earlier) / SECOND_US, np.nan)
 
 
 def spread(count: IntArray, total: IntArray, total_squared: IntArray) -> FloatArray:

@@ -6,6 +6,7 @@ operations, not their length.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -33,11 +34,13 @@ class FewEvents:
         self._instants = instants[:, None]
         self._boundary = boundary[:, None]
         self._inside: dict[int | None, BoolArray] = {}
-        self._sums: dict[tuple[str, int | None], ByType] = {}
-        self._new_sums: dict[tuple[str, int | None], ByType] = {}
+        self._counts: dict[int | None, ByType] = {}
+        self._new_counts: dict[int | None, ByType] = {}
+        self._sum_masks: dict[tuple[tuple[str, ...], int | None], IntArray] = {}
+        self._new_masks: dict[tuple[tuple[str, ...], int | None], IntArray] = {}
         self._latest: dict[str, ByType] = {}
         self._distinct: dict[tuple[tuple[str, ...], str, int | None], ByType] = {}
-        self._values_sorted: dict[tuple[tuple[str, ...], str], tuple[IntArray, IntArray, IntArray]] = {}
+        self._last_there: dict[tuple[tuple[str, ...], str], tuple[IntArray, IntArray]] = {}
 
     @cached_property
     def _known(self) -> BoolArray:
@@ -65,64 +68,95 @@ class FewEvents:
             self._inside[window_us] = inside
         return self._inside[window_us]
 
-    def _values(self, column: str) -> IntArray:
-        """Shape (n, n_types): what each event adds to the sum of its type."""
-        is_type = self._is_type
-        if column == "one":
-            return is_type.astype(np.int64)
-        return is_type * self._memory.columns[column][:, None]
-
     def sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over a window."""
-        name = (measure.column, window_us)
-        if name not in self._sums:
-            self._sums[name] = _by_type(self._window(window_us), self._values(measure.column))
-        return _total(self._sums[name], measure.event_types)
+        if measure.column != "one":
+            return self._summed(measure, window_us, self._sum_masks, self._window)
+        if window_us not in self._counts:
+            self._counts[window_us] = _by_type(self._window(window_us), self._ones)
+        return _total(self._counts[window_us], measure.event_types)
 
     def newly_known_sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over the events that became known since the boundary."""
+        if self._nothing is not None:
+            return self._nothing
         if window_us is not None and not self._memory.is_ever_late(window_us):
             window_us = None
-        name = (measure.column, window_us)
-        if name not in self._new_sums:
-            new = self._new
-            if window_us is not None:
-                new = new & (self._memory.event_time > self._boundary - window_us)
-            self._new_sums[name] = _by_type(new, self._values(measure.column))
-        return _total(self._new_sums[name], measure.event_types)
+        if measure.column != "one":
+            return self._summed(measure, window_us, self._new_masks, self._new_window)
+        if window_us not in self._new_counts:
+            self._new_counts[window_us] = _by_type(self._new_window(window_us), self._ones)
+        return _total(self._new_counts[window_us], measure.event_types)
+
+    @cached_property
+    def _nothing(self) -> IntArray | None:
+        """What every newly known sum is if nothing has become known: then no column need be made."""
+        return None if self._new.any() else np.zeros(len(self._keys), np.int64)
+
+    @cached_property
+    def _ones(self) -> IntArray:
+        """Shape (n, n_types): 1 for the type of each event."""
+        return self._is_type.astype(np.int64)
+
+    def _new_window(self, window_us: int | None) -> BoolArray:
+        if window_us is None:
+            return self._new
+        return self._new & (self._memory.event_time > self._boundary - window_us)
+
+    def _summed(
+        self,
+        measure: Measure,
+        window_us: int | None,
+        masks: dict[tuple[tuple[str, ...], int | None], IntArray],
+        window: Callable[[int | None], BoolArray],
+    ) -> IntArray:
+        """Sum a column over events of some types; which those are is kept among the masks."""
+        name = (measure.event_types, window_us)
+        if name not in masks:
+            masks[name] = (window(window_us) & self._memory.of_types(measure.event_types)).astype(np.int64)
+        total: IntArray = masks[name] @ self._memory.columns[measure.column]
+        return total
 
     def distinct(self, event_types: tuple[str, ...], column: str, window_us: int | None) -> IntArray:
-        """Count the different values of a column in a window."""
-        name = (event_types if len(event_types) > 1 else (), column, window_us)
+        """Count the different values of a column in a window: those whose latest event is in it."""
+        together = event_types if len(event_types) > 1 else ()
+        name = (together, column, window_us)
         if name not in self._distinct:
-            places, starts, group_type = self._groups(name[0], column)
-            is_there = np.zeros((len(self._keys), 0), bool)
-            if len(places):
-                is_there = np.logical_or.reduceat(self._window(window_us)[:, places], starts, axis=1)
-            self._distinct[name] = _by_type(is_there, group_type)
+            latest, group_type = self._latest_of_values(together, column)
+            since = NEVER if window_us is None else self._instants - window_us
+            self._distinct[name] = _by_type(latest > since, group_type)
         return self._distinct[name][TYPE_CODES[event_types[0]]]
+
+    def _latest_of_values(self, together: tuple[str, ...], column: str) -> tuple[IntArray, IntArray]:
+        """Return when each value was last there, shape (n_rows, n_values), and its type as 0 and 1."""
+        name = (together, column)
+        if name not in self._last_there:
+            places, starts, group_type = self._groups(together, column)
+            latest = np.empty((len(self._keys), 0), np.int64)
+            if len(places):
+                times = np.where(self._known, self._memory.event_time, NEVER)[:, places]
+                latest = np.maximum.reduceat(times, starts, axis=1)
+            self._last_there[name] = latest, group_type
+        return self._last_there[name]
 
     def _groups(self, together: tuple[str, ...], column: str) -> tuple[IntArray, IntArray, IntArray]:
         """Return events sorted by type and value, where each value begins, and its type as 0 and 1.
 
         Types counted together are all taken for the first of them.
         """
-        name = (together, column)
-        if name not in self._values_sorted:
-            values, event_type = self._memory.columns[column], self._memory.event_type
-            counts = values >= 0
-            if together:
-                counts &= self._memory.of_types(together)
-                event_type = np.full(len(values), TYPE_CODES[together[0]])
-            places = np.flatnonzero(counts)
-            places = places[np.lexsort((values[places], event_type[places]))]
-            value, kind = values[places], event_type[places]
-            begins = np.ones(len(places), bool)
-            begins[1:] = (value[1:] != value[:-1]) | (kind[1:] != kind[:-1])
-            starts = np.flatnonzero(begins)
-            group_type = (kind[starts][:, None] == np.arange(len(EVENT_TYPES))).astype(np.int64)
-            self._values_sorted[name] = places, starts, group_type
-        return self._values_sorted[name]
+        values, event_type = self._memory.columns[column], self._memory.event_type
+        counts = values >= 0
+        if together:
+            counts &= self._memory.of_types(together)
+            event_type = np.full(len(values), TYPE_CODES[together[0]])
+        places = np.flatnonzero(counts)
+        places = places[np.lexsort((values[places], event_type[places]))]
+        value, kind = values[places], event_type[places]
+        begins = np.ones(len(places), bool)
+        begins[1:] = (value[1:] != value[:-1]) | (kind[1:] != kind[:-1])
+        starts = np.flatnonzero(begins)
+        group_type = (kind[starts][:, None] == np.arange(len(EVENT_TYPES))).astype(np.int64)
+        return places, starts, group_type
 
     def latest(self, event_types: tuple[str, ...], column: str) -> IntArray:
         """Return the largest value of a column known, or `NEVER`."""

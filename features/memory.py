@@ -205,8 +205,16 @@ def pair_events(
     return KeyedEvents(len(pairs), pair, event_time, known_at, event_type, LazyColumns.of(makers))
 
 
-def _is_of(event_type: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    return np.isin(event_type, [TYPE_CODES[name] for name in names])
+def _is_of(event_type: npt.NDArray[np.integer[Any]], names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    is_meant: npt.NDArray[np.bool_] = _codes_meant(names)[event_type]
+    return is_meant
+
+
+@cache
+def _codes_meant(names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    meant = np.zeros(len(TYPE_CODES), bool)
+    meant[[TYPE_CODES[name] for name in names]] = True
+    return meant
 
 
 def _order_columns(orders: Callable[[], Orders]) -> dict[str, Callable[[], IntArray]]:
