@@ -18,11 +18,18 @@ from features.sorted_axis import (
     IntArray,
     Prefix,
     SortedAxis,
+    begins_of,
+    count_so_far,
     order_within,
     prefix_sum,
     running_max,
     stable_order,
+    sum_so_far,
 )
+
+
+TYPE_CODE_COUNT = 256
+"""Codes of types are below it, that of events no measure counts included."""
 
 
 @lru_cache(maxsize=256)
@@ -95,32 +102,21 @@ class KeyedEvents:
     def sorting(
         cls,
         key_count: int,
-        by_key: IntArray,
         key: IntArray,
         event_time: IntArray,
         known_at: IntArray,
         event_type: npt.NDArray[np.integer],
         columns: Mapping[str, IntArray],
     ) -> KeyedEvents:
-        """Return events given in any order, of which it is known already how they are ordered by key.
-
-        Parameters
-        ----------
-        by_key
-            Shape (n,): positions in the order of keys, equal ones in place order.
-        key
-            Shape (n,): the key at each of these positions.
-        event_time, known_at, event_type, columns
-            In the order given.
-        """
-        order = by_key
-        if not (known_at[1:] >= known_at[:-1]).all():
+        """Return events given in any order."""
+        if (known_at[1:] >= known_at[:-1]).all():
+            order = stable_order(key, key_count)
+        else:
             # First by time, ties by when it happened, then by key.
             by_time = np.lexsort((event_time, known_at))
-            unsorted = np.empty_like(key)
-            unsorted[by_key] = key
-            order = by_time[stable_order(unsorted[by_time], key_count)]
-        return cls._at(order, key_count, key, event_time, known_at, event_type, columns)
+            order = by_time[stable_order(key[by_time], key_count)]
+        in_order = np.repeat(np.arange(key_count), np.diff(begins_of(key, key_count)))
+        return cls._at(order, key_count, in_order, event_time, known_at, event_type, columns)
 
     @classmethod
     def _at(
@@ -200,7 +196,12 @@ class KeyedEvents:
     def prefix(self, measure: Measure) -> Prefix:
         """Return prefix sums in the order known, shape (n + 1,)."""
         if measure not in self._prefix:
-            self._prefix[measure] = prefix_sum(self.values(measure))
+            meant = np.zeros(TYPE_CODE_COUNT, np.bool_)
+            meant[type_codes(measure.event_types)] = True
+            if measure.column == "one":
+                self._prefix[measure] = count_so_far(self.event_type, meant)
+            else:
+                self._prefix[measure] = sum_so_far(self.event_type, meant, self.columns[measure.column])
         return self._prefix[measure]
 
     def happened_prefix(self, measure: Measure) -> Prefix:
@@ -214,6 +215,7 @@ class KeyedEvents:
 
     def prepare(self, measure: Measure) -> None:
         """Make what the sums of a measure need, so that threads find it made."""
+        assert self.happened is not None and self.known is not None
         self.prefix(measure)
         self.happened_prefix(measure)
 

@@ -47,3 +47,13 @@ def each_part(
         return [function(part) for part in parts]
     with ThreadPoolExecutor(threads, thread_name_prefix="part") as pool:
         return list(pool.map(function, parts))
+
+
+def parts_of(size: int, *, at_most: int | None = None) -> list[slice]:
+    """Divide ``range(size)`` into as many slices as there are cores, or into such of at most so many.
+
+    >>> parts_of(5, at_most=2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    length = max(-(-size // core_count()) if at_most is None else at_most, 1)
+    return [slice(start, min(start + length, size)) for start in range(0, max(size, 1), length)]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import pyarrow as pa
+
+from features.compiled import compiled
+from features.parallel import each_part, parts_of
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-LineArray = npt.NDArray[np.uint64]
 Prefix = npt.NDArray[np.signedinteger]
 
 NEVER = np.iinfo(np.int64).min
@@ -23,12 +21,11 @@ NEVER = np.iinfo(np.int64).min
 EXPANSION_ROWS = 4_000_000
 """Most (row, event) pairs held at once where events have to be looked at one by one."""
 
-MERGED_FROM = 20_000
-MERGED_SHARE = 40
-"""So many sorted queries, and one for so many entries, are merged with them instead of searched for."""
+SPARSE = 4
+"""Where there are more than this many times as many keys as entries, keys are not counted one by one."""
 
 _PART_SPAN = 2.0**62
-"""At about this many different values of (key, value) a new part of the line begins."""
+"""Up to about this many different values of (key, value) are one integer."""
 
 
 def stable_order(keys: IntArray, key_count: int) -> IntArray:
@@ -37,15 +34,37 @@ def stable_order(keys: IntArray, key_count: int) -> IntArray:
     >>> stable_order(np.array([1, 0, 1, 0]), 2)
     array([1, 3, 0, 2])
     """
-    bits = len(keys).bit_length()
-    if key_count << bits >= 2**63:
+    if key_count > SPARSE * len(keys):
         return np.argsort(keys, kind="stable")
-    # Sorting numbers that carry their position is several times as fast as sorting positions by number.
-    packed = keys << bits
-    packed |= np.arange(len(keys))
-    packed.sort()
-    packed &= (1 << bits) - 1
-    return packed
+    order = np.empty(len(keys), np.int64)
+    _put_in_order(keys, begins_of(keys, key_count), order)
+    return order
+
+
+def begins_of(keys: IntArray, key_count: int) -> IntArray:
+    """Return where each key begins once keys are in order, shape (key_count + 1,).
+
+    >>> begins_of(np.array([1, 0, 1]), 2)
+    array([0, 1, 3])
+    """
+    begins = np.zeros(key_count + 1, np.int64)
+    _count(keys, begins[1:])
+    return np.cumsum(begins, out=begins)
+
+
+@compiled
+def _count(keys: IntArray, counts: IntArray) -> None:
+    for key in keys:
+        counts[key] += 1
+
+
+@compiled
+def _put_in_order(keys: IntArray, following: IntArray, order: IntArray) -> None:
+    """Put positions where they belong; ``following`` is where the next one of each key goes."""
+    for place in range(len(keys)):
+        key = keys[place]
+        order[following[key]] = place
+        following[key] += 1
 
 
 def order_within(keys: IntArray, values: IntArray, key_count: int) -> IntArray:
@@ -63,58 +82,35 @@ def order_within(keys: IntArray, values: IntArray, key_count: int) -> IntArray:
 class SortedAxis:
     """Values sorted within keys, searchable for many (key, value) queries at once.
 
-    Each key's values are laid out on one line, from the key's first to its last, so that a key and a value
-    are one number. Where the line would be longer than 64 bits count, it is cut into parts between keys.
-
     Parameters
     ----------
     keys, values
-        Shape (n,), ascending by both; values of one key lie less than 2**63 apart.
+        Shape (n,), ascending by both.
     key_count
         Keys are from 0 to ``key_count - 1``. Most of them may be without values.
     """
 
     def __init__(self, keys: IntArray, values: IntArray, key_count: int) -> None:
-        self.size = len(values)
+        self.values = values
         self._present: IntArray | None = None
-        if key_count > 4 * (self.size + 1):
-            new_key = np.r_[True, keys[1:] != keys[:-1]][: self.size]
+        if key_count > SPARSE * (len(values) + 1):
+            new_key = np.r_[True, keys[1:] != keys[:-1]][: len(values)]
             self._present, keys = keys[new_key], np.cumsum(new_key) - 1
             key_count = len(self._present)
-        self.offsets = np.searchsorted(keys, np.arange(key_count + 1)).astype(np.int64)
-        """Shape (key_count + 1,): where each key's values begin."""
-        if self.size == 0:
-            return
-        begin, end = self.offsets[:-1], self.offsets[1:]
-        self.first = values[np.minimum(begin, self.size - 1)]
-        self.last = np.where(end > begin, values[end - 1], self.first - 1)
-        length = (self.last - self.first).view(np.uint64) + np.uint64(1)
-        part = np.cumsum(length, dtype=np.float64) // _PART_SPAN
-        firsts = np.flatnonzero(np.r_[True, part[1:] != part[:-1]])
-        self.part_keys = np.r_[firsts, key_count]
-        """Where each part begins, as a key; and the end."""
-        line_begin = np.cumsum(length) - length
-        line_begin -= np.repeat(line_begin[firsts], np.diff(self.part_keys))
-        self.shift = line_begin - self.first.view(np.uint64)
-        """Shape (key_count,): added to a value it is its place on its part of the line."""
-        self.line = np.repeat(self.shift, end - begin)
-        """Shape (n,): ascending within each part."""
-        self.line += values.view(np.uint64)
+        self._begins = begins_of(keys, key_count)
 
     def of(self, keys: IntArray) -> Lookup:
         """Return the searches within the keys of many rows, shape (n_rows,)."""
-        if self.size == 0:
+        if len(self.values) == 0:
             nothing = np.zeros(len(keys), np.int64)
-            return Lookup(self, keys, nothing, nothing, nothing, nothing, nothing.view(np.uint64))
+            return Lookup(self.values, nothing, nothing)
         if self._present is None:
-            begin, end = self.offsets[keys], self.offsets[1:][keys]
-            return Lookup(self, keys, begin, end, self.first[keys], self.last[keys], self.shift[keys])
+            return Lookup(self.values, self._begins.take(keys), self._begins[1:].take(keys))
         place = np.searchsorted(self._present, keys)
         known = np.minimum(place, len(self._present) - 1)
-        is_there = self._present[known] == keys
-        begin, last = self.offsets[place], np.where(is_there, self.last[known], NEVER)
-        end = np.where(is_there, self.offsets[1:][known], begin)
-        return Lookup(self, known, begin, end, self.first[known], last, self.shift[known])
+        begin = self._begins[place]
+        end = np.where(self._present[known] == keys, self._begins[known + 1], begin)
+        return Lookup(self.values, begin, end)
 
     def positions(self, keys: IntArray, at_most: IntArray) -> IntArray:
         """Return for each query the end of its key's entries with a value ``<= at_most``.
@@ -132,78 +128,45 @@ class Lookup:
 
     Attributes
     ----------
+    values
+        Of the axis.
     begin, end
         Shape (n_rows,): where the entries of each row's key lie.
-    first, last
-        Shape (n_rows,): their smallest and largest value.
     """
 
-    axis: SortedAxis
-    keys: IntArray
+    values: IntArray
     begin: IntArray
     end: IntArray
-    first: IntArray
-    last: IntArray
-    shift: LineArray
 
     def positions(self, at_most: IntArray) -> IntArray:
         """Return for each row the end of its key's entries with a value ``<= at_most``, shape (n_rows,)."""
-        is_behind = at_most >= self.last
-        found = np.where(is_behind, self.end, self.begin)
-        sought = np.flatnonzero((at_most >= self.first) > is_behind)
-        if len(sought):
-            found[sought] = self._search(sought, at_most[sought].view(np.uint64) + self.shift[sought])
+        found = np.empty(len(at_most), np.int64)
+
+        def search(rows: slice) -> None:
+            _search(self.values, self.begin[rows], self.end[rows], at_most[rows], found[rows])
+
+        each_part(search, parts_of(len(at_most)), work=len(at_most))
         return found
 
-    def _search(self, rows: IntArray, places: LineArray) -> IntArray:
-        axis = self.axis
-        if len(axis.part_keys) == 2:
-            if is_worth_merging(axis.line, places):
-                return merged_ends(self._entries, places)
-            return np.searchsorted(axis.line, places, side="right").astype(np.int64)
-        keys = self.keys[rows]
-        found = np.empty(len(rows), np.int64)
-        for first, end in pairwise(axis.part_keys.tolist()):
-            mine = np.flatnonzero((keys >= first) & (keys < end))
-            begin, stop = axis.offsets[[first, end]]
-            found[mine] = begin + np.searchsorted(axis.line[begin:stop], places[mine], side="right")
-        return found
 
-    @cached_property
-    def _entries(self) -> pl.DataFrame:
-        return entries_of(self.axis.line)
-
-
-def is_worth_merging(line: LineArray, places: LineArray) -> bool:
-    """Tell whether places ascend and are so many that walking along them and the line is the faster way."""
-    if len(places) < MERGED_FROM or len(places) * MERGED_SHARE < len(line):
-        return False
-    return bool((places[1:] >= places[:-1]).all())
-
-
-def entries_of(line: LineArray) -> pl.DataFrame:
-    """Return a line as `merged_ends` takes it."""
-    return _frame(place=line, end=np.arange(1, len(line) + 1, dtype=np.uint32))
-
-
-def merged_ends(entries: pl.DataFrame, places: LineArray) -> IntArray:
-    """Return for each of ascending places the end of the entries of a line that are not beyond it.
-
-    Walking along both is several times as fast as searching, whose every step is a guess to the processor.
-
-    >>> merged_ends(entries_of(np.array([2, 5, 5], np.uint64)), np.array([1, 5, 9], np.uint64))
-    array([0, 3, 3])
-    """
-    found = _frame(place=places).join_asof(entries, on="place", check_sortedness=False)["end"]
-    ends: IntArray = found.fill_null(0).cast(pl.Int64).to_numpy()
-    return ends
-
-
-def _frame(**columns: npt.NDArray[np.unsignedinteger]) -> pl.DataFrame:
-    """Return a frame that shares its memory with the arrays; its places are sorted."""
-    return pl.DataFrame(pa.table({name: pa.array(values) for name, values in columns.items()})).set_sorted(
-        "place"
-    )
+@compiled
+def _search(values: IntArray, begin: IntArray, end: IntArray, at_most: IntArray, found: IntArray) -> None:
+    """Search each row between its begin and end; along rows that ascend it goes on from where it was."""
+    for row in range(len(at_most)):
+        low, high, sought = begin[row], end[row], at_most[row]
+        if row > 0 and low == begin[row - 1] and sought >= at_most[row - 1]:
+            low, step = found[row - 1], 1
+            while low + step <= high and values[low + step - 1] <= sought:
+                low += step
+                step *= 2
+            high = min(high, low + step - 1)
+        while low < high:
+            middle = (low + high) >> 1
+            if values[middle] <= sought:
+                low = middle + 1
+            else:
+                high = middle
+        found[row] = low
 
 
 def expand(
@@ -290,3 +253,47 @@ def prefix_sum(values: IntArray | BoolArray) -> Prefix:
         return prefix
     fits = prefix.min() >= -(2**31) and prefix.max() < 2**31
     return prefix.astype(np.int32) if fits else prefix
+
+
+def count_so_far(codes: npt.NDArray[np.integer], is_meant: BoolArray) -> Prefix:
+    """Return how many of the first 0, 1, … n codes are meant, shape (n + 1,).
+
+    >>> count_so_far(np.array([3, 1, 3]), np.arange(4) == 3)
+    array([0, 1, 1, 2], dtype=int32)
+    """
+    prefix: Prefix = np.zeros(len(codes) + 1, np.int32)
+    _count_meant(codes, is_meant, prefix)
+    return prefix
+
+
+def sum_so_far(codes: npt.NDArray[np.integer], is_meant: BoolArray, values: IntArray) -> Prefix:
+    """Return the sums of the values whose code is meant, of the first 0, 1, … n, as `prefix_sum` does.
+
+    >>> sum_so_far(np.array([3, 1, 3]), np.arange(4) == 3, np.array([5, 6, 7]))
+    array([ 0,  5,  5, 12], dtype=int32)
+    """
+    prefix: Prefix = np.zeros(len(codes) + 1, np.int64)
+    fits = _sum_meant(codes, is_meant, values, prefix)
+    return prefix.astype(np.int32) if fits else prefix
+
+
+@compiled
+def _count_meant(codes: npt.NDArray[np.integer], is_meant: BoolArray, prefix: Prefix) -> None:
+    count = 0
+    for place in range(len(codes)):
+        count += is_meant[codes[place]]
+        prefix[place + 1] = count
+
+
+@compiled
+def _sum_meant(
+    codes: npt.NDArray[np.integer], is_meant: BoolArray, values: IntArray, prefix: Prefix
+) -> bool:
+    """Fill prefix sums; return whether all of them fit 32 bits."""
+    total = lowest = highest = np.int64(0)
+    for place in range(len(codes)):
+        if is_meant[codes[place]]:
+            total += values[place]
+        lowest, highest = min(lowest, total), max(highest, total)
+        prefix[place + 1] = total
+    return lowest >= -(2**31) and highest < 2**31

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from features.compiled import compiled
 from features.keyed_events import KeyedEvents, Measure
-from features.parallel import each_part
+from features.parallel import each_part, parts_of
 from features.sorted_axis import NEVER, IntArray, Lookup, Prefix, expand, stable_order
 
 Sums = dict[tuple[Measure, int | None], IntArray]
@@ -96,23 +97,23 @@ class SortedRows:
     def sums(self, measures: Sequence[Measure], windows_us: Sequence[int | None]) -> Sums:
         """Sum measures over windows, in the order in which the rows were given."""
         size = len(self.keys)
-        lengths = [length for length in windows_us if length is not None]
-        memories = dict.fromkeys([self.memory, *map(self._summed, lengths)])
+        memories = dict.fromkeys([self.memory, *map(self._summed, windows_us)])
         made = [(each, one) for each in memories for one in measures]
         each_part(lambda one: one[0].prepare(one[1]), made, work=len(self.memory))
-        each_part(self._start, lengths, work=size)
-        until = self.until
         names = [(measure, length) for measure in measures for length in windows_us]
         # One large array: the system hands it over in far fewer pages than many smaller ones.
         result = dict(zip(names, np.empty((len(names), size), np.int64), strict=True))
 
         def fill(rows: slice) -> None:
-            part = self._part(rows, until)
-            places = rows if self.order is None else self.order[rows]
+            part = self._part(rows)
+            places = np.arange(rows.start, rows.stop) if self.order is None else self.order[rows]
             for (measure, window_us), total in result.items():
-                total[places] = part.sum(measure, window_us)
+                if self._summed(window_us) is self.memory:
+                    _put_less(*part.entered_and_gone(measure, window_us), places, total)
+                else:
+                    total[places] = part.sum(measure, window_us)
 
-        each_part(fill, [slice(at, at + PART_ROWS) for at in range(0, size, PART_ROWS)])
+        each_part(fill, parts_of(size, at_most=PART_ROWS), work=size)
         return result
 
     def newly_known_sum(self, measure: Measure, window_us: int | None) -> IntArray:
@@ -144,14 +145,16 @@ class SortedRows:
 
     def sum_known_less_gone(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum over the events known, less those that happened before the window, known or not."""
+        entered, prefix, start = self.entered_and_gone(measure, window_us)
+        return np.subtract(entered, prefix.take(start), dtype=np.int64)
+
+    def entered_and_gone(self, measure: Measure, window_us: int | None) -> tuple[Prefix, Prefix, IntArray]:
+        """Return the sums of what is known; and prefix sums with the place up to which they are gone."""
         if self._entered is None or self._entered[0] is not measure:
             self._entered = measure, self.memory.prefix(measure).take(self.until)
-        entered = self._entered[1]
         if window_us is None:
-            gone = self.memory.prefix(measure).take(self.known.begin)
-        else:
-            gone = self.memory.happened_prefix(measure).take(self._start(window_us))
-        return np.subtract(entered, gone, dtype=np.int64)
+            return self._entered[1], self.memory.prefix(measure), self.known.begin
+        return self._entered[1], self.memory.happened_prefix(measure), self._start(window_us)
 
     def _start(self, window_us: int) -> IntArray:
         """Return where the events of a window begin among those in the order they happened."""
@@ -159,9 +162,9 @@ class SortedRows:
             self._starts[window_us] = self._happened.positions(self.instants - window_us)
         return self._starts[window_us]
 
-    def _summed(self, window_us: int) -> KeyedEvents:
+    def _summed(self, window_us: int | None) -> KeyedEvents:
         """Return the events whose sums `sum` needs for a window beside those of all events, or all."""
-        if not self.memory.is_ever_late(window_us):
+        if window_us is None or not self.memory.is_ever_late(window_us):
             return self.memory
         if self.memory.is_mostly_late(window_us):
             return self.memory.in_time(window_us)
@@ -173,10 +176,14 @@ class SortedRows:
             self._others[memory] = SortedRows(memory, self.keys, self.instants, self.boundary)
         return self._others[memory]
 
-    def _part(self, rows: slice, until: IntArray) -> SortedRows:
+    def _part(self, rows: slice) -> SortedRows:
         instants = self.instants[rows]
         boundary = instants if self.boundary is self.instants else self.boundary[rows]
-        starts = {window_us: start[rows] for window_us, start in self._starts.items()}
-        part = SortedRows(self.memory, self.keys[rows], instants, boundary, _starts=starts)
-        part.until = until[rows]
-        return part
+        return SortedRows(self.memory, self.keys[rows], instants, boundary)
+
+
+@compiled
+def _put_less(entered: Prefix, prefix: Prefix, start: IntArray, places: IntArray, total: IntArray) -> None:
+    """Put what has entered less what is gone where each row belongs."""
+    for row in range(len(places)):
+        total[places[row]] = np.int64(entered[row]) - prefix[start[row]]

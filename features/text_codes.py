@@ -2,117 +2,150 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.parallel import each_part
+from features.compiled import compiled
+from features.parallel import parts_of
 from features.sorted_axis import IntArray
 
-PART = 131_072
-"""Texts looked at together: few enough for the processor's cache."""
+PART = 32_768
+"""Texts hashed together: few enough for the processor's cache."""
 
-HALF = np.uint64(2**63)
-"""Texts with hashes below it are numbered apart from those above, at the same time."""
+SLOTS = 2**12
+"""Of a table to begin with."""
 
 HashArray = npt.NDArray[np.uint64]
+Hashed = Callable[[pl.Series], HashArray]
 
 
 @dataclass(frozen=True)
 class TextCodes:
-    """The numbers of texts.
+    """The numbers of texts, in the order in which each came first.
 
     Attributes
     ----------
+    texts
+        The texts.
     codes
         Shape (n,): the number of each text.
-    order
-        Shape (n,): positions in ascending order of number, equal ones in place order.
-    in_order
-        Shape (n,): the number of the text at each of these positions.
-    distinct
-        The texts in the order of their numbers, which is no order of the texts.
+    first
+        Shape (n_distinct,): where each number came first.
     """
 
+    texts: pl.Series
     codes: IntArray
-    order: IntArray
-    in_order: IntArray
-    distinct: pl.Series
+    first: IntArray
+
+    @cached_property
+    def distinct(self) -> pl.Series:
+        """The different texts, by number."""
+        return self.texts.gather(self.first)
 
 
 def text_codes(texts: pl.Series) -> TextCodes:
     """Number the distinct texts; null is numbered like a text.
 
+    Texts are the same if 96 bits of two hashes are, the second with a seed drawn anew each time: of a billion
+    different texts any two are taken for one once in a hundred billion times.
+
     >>> found = text_codes(pl.Series(["b", "a", "b"]))
-    >>> bool(found.codes[0] == found.codes[2]), found.distinct.gather(found.codes).to_list()
-    (True, ['b', 'a', 'b'])
+    >>> found.codes, found.distinct.to_list()
+    (array([0, 1, 0]), ['b', 'a'])
     """
-    return codes_by_hash(texts, lambda part: part.hash().to_numpy())
+    seed = secrets.randbits(64)
+    return codes_by_hash(texts, lambda part: part.hash().to_numpy(), lambda part: part.hash(seed).to_numpy())
 
 
-def codes_by_hash(texts: pl.Series, hashed: Callable[[pl.Series], HashArray]) -> TextCodes:
-    """Number texts by sorting their hashes; each text is then compared with the first of its number.
+def codes_by_hash(texts: pl.Series, hashed: Hashed, confirmed: Hashed) -> TextCodes:
+    """Number texts by a hash that finds them, and another that tells those apart that meet in the first."""
+    codes, numbers = np.empty(len(texts), np.int64), _Numbers()
+    for part in parts_of(len(texts), at_most=PART):
+        numbers.give(hashed(texts[part]), confirmed(texts[part]), codes[part])
+    return TextCodes(texts, codes, numbers.first[: numbers.count])
 
-    Should two different texts have met under one number, they are numbered by comparing instead.
+
+class _Numbers:
+    """Numbers given to hashes in the order in which they come, in a table that grows with them.
+
+    A slot of the table holds the upper 32 bits of a hash and its number from 1 on; an empty one is 0.
     """
-    size = len(texts)
-    bits = np.uint64(size.bit_length())
-    packed = np.empty(size, np.uint64)
 
-    # Sorting numbers that carry their position is several times as fast as sorting positions by number. What
-    # the positions leave of the hashes still seldom lets two texts meet.
-    def pack(part: slice) -> None:
-        hashes = hashed(texts[part]) >> bits << bits
-        packed[part] = hashes | np.arange(part.start, part.start + len(hashes), dtype=np.uint64)
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen = 0
+        self.first = np.empty(SLOTS // 2, np.int64)
+        """Which of all hashes each number was given to first."""
+        self._hash, self._confirming = np.empty(SLOTS // 2, np.uint64), np.empty(SLOTS // 2, np.uint64)
+        self._table = np.zeros(SLOTS, np.uint64)
 
-    each_part(pack, _parts(size), work=size)
-    is_high = packed >= HALF
-    middle = size - int(np.count_nonzero(is_high))
-    low, high = slice(0, middle), slice(middle, size)
-    in_order, order = np.empty(size, np.int64), np.empty(size, np.int64)
-
-    def numbered(half: slice) -> pl.Series:
-        hashes = in_order[half].view(np.uint64)
-        np.compress(is_high == (half is high), packed, out=hashes)
-        hashes.sort()
-        np.bitwise_and(hashes, (np.uint64(1) << bits) - np.uint64(1), out=order[half].view(np.uint64))
-        hashes >>= bits
-        begins = np.ones(len(hashes), bool)
-        np.not_equal(hashes[1:], hashes[:-1], out=begins[1:])
-        np.cumsum(begins, out=in_order[half])
-        return texts.gather(order[half][begins])
-
-    distincts = each_part(numbered, (low, high), work=size)
-    in_order[low] -= 1
-    in_order[high] += len(distincts[0]) - 1
-    distinct = pl.concat(distincts)
-    codes = packed.view(np.int64)
-
-    def place(half: slice) -> None:
-        codes[order[half]] = in_order[half]
-
-    def same(part: slice) -> bool:
-        return bool(distinct.gather(codes[part]).eq_missing(texts[part]).all())
-
-    each_part(place, (low, high), work=size)
-    if all(each_part(same, _parts(size), work=size)):
-        return TextCodes(codes, order, in_order, distinct)
-    return _by_comparison(texts)
+    def give(self, hashes: HashArray, confirming: HashArray, codes: IntArray) -> None:
+        """Number further hashes."""
+        done = 0
+        while True:
+            known = (self.first, self._hash, self._confirming)
+            here = (hashes[done:], confirming[done:], codes[done:])
+            numbered, self.count = _number(*here, self._table, *known, self._seen, self.count)
+            done += numbered
+            self._seen += numbered
+            if done == len(hashes):
+                return
+            self.first = np.concatenate([self.first, np.empty(3 * self.count, np.int64)])
+            self._hash, self._confirming = (
+                np.concatenate([one, np.empty(3 * self.count, np.uint64)])
+                for one in (self._hash, self._confirming)
+            )
+            self._table = np.zeros(4 * len(self._table), np.uint64)
+            _enter(self._hash[: self.count], self._table)
 
 
-def _by_comparison(texts: pl.Series) -> TextCodes:
-    distinct = texts.unique(maintain_order=True)
-    numbers = pl.DataFrame({"text": distinct}).with_row_index("code")
-    found = pl.DataFrame({"text": texts}).join(
-        numbers, on="text", how="left", nulls_equal=True, maintain_order="left"
-    )
-    codes = found["code"].cast(pl.Int64).to_numpy()
-    order = np.argsort(codes, kind="stable")
-    return TextCodes(codes, order, codes[order], distinct)
+@compiled
+def _number(
+    hashes: HashArray,
+    confirming: HashArray,
+    codes: IntArray,
+    table: HashArray,
+    first: IntArray,
+    known_hash: HashArray,
+    known_confirming: HashArray,
+    seen: int,
+    count: int,
+) -> tuple[int, int]:
+    """Number hashes until there is no room for more; return how many were, and how many numbers there are."""
+    lower, last = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1)
+    place = 0
+    while place < len(hashes) and count < len(first):
+        sought, also = hashes[place], confirming[place]
+        slot = sought & last
+        while True:
+            entry = table[slot]
+            number = np.int64(entry & lower) - 1
+            if number < 0:
+                first[count], known_hash[count], known_confirming[count] = seen + place, sought, also
+                codes[place] = count
+                count += 1
+                table[slot] = (sought & ~lower) | np.uint64(count)
+                break
+            if (entry ^ sought) <= lower and known_confirming[number] == also:
+                codes[place] = number
+                break
+            slot = (slot + np.uint64(1)) & last
+        place += 1
+    return place, count
 
 
-def _parts(size: int) -> list[slice]:
-    return [slice(start, start + PART) for start in range(0, max(size, 1), PART)]
+@compiled
+def _enter(hashes: HashArray, table: HashArray) -> None:
+    """Enter numbered hashes, all different, into an empty table."""
+    lower, last = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1)
+    for number in range(len(hashes)):
+        slot = hashes[number] & last
+        while table[slot] != 0:
+            slot = (slot + np.uint64(1)) & last
+        table[slot] = (hashes[number] & ~lower) | np.uint64(number + 1)

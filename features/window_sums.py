@@ -59,15 +59,14 @@ def window_sums(
     with ThreadPoolExecutor(1) as other:
         types = other.submit(_types, events["event_type"], measures)
         found = text_codes(names)
-        is_event = found.order < events.height
-        by_key, key = found.order[is_event], found.in_order[is_event]
+        key = found.codes[: events.height]
         event_time = known_at = _instants(events["event_time"])
         if "ingested_at" in events.columns:
             ingested_at = _instants(events["ingested_at"].fill_null(events["event_time"]))
             known_at = np.maximum(event_time, ingested_at)
         columns = {name: events[name].fill_null(0).cast(pl.Int64).to_numpy() for name in summed}
         memory = KeyedEvents.sorting(
-            len(found.distinct), by_key, key, event_time, known_at, types.result(), columns
+            len(found.distinct), key, event_time, known_at, types.result(), columns
         )
     looked = WindowRows(memory, found.codes[events.height :], _instants(rows["instant"]))
     sums = looked.sums(measures, [window.length_us for window in windows])
