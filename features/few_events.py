@@ -13,7 +13,7 @@ import numpy as np
 
 from features.events import EVENT_TYPES, TYPE_CODES
 from features.keyed_events import KeyedEvents, Measure
-from features.sorted_axis import NEVER, BoolArray, IntArray
+from features.sorted_axis import NEVER, BoolArray, IntArray, Keys
 
 ByType = list[IntArray]
 """Shape (n_rows,) of each event type, by its code."""
@@ -28,7 +28,7 @@ class FewEvents:
     Arguments and results mean what they do in `features.windows.WindowRows`.
     """
 
-    def __init__(self, memory: KeyedEvents, keys: IntArray, instants: IntArray, boundary: IntArray) -> None:
+    def __init__(self, memory: KeyedEvents, keys: Keys, instants: IntArray, boundary: IntArray) -> None:
         self._memory = memory
         self._keys = keys
         self._instants = instants[:, None]

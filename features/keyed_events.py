@@ -16,6 +16,7 @@ from features.presence import presence
 from features.sorted_axis import (
     BoolArray,
     IntArray,
+    Keys,
     Prefix,
     SortedAxis,
     begins_of,
@@ -26,7 +27,6 @@ from features.sorted_axis import (
     stable_order,
     sum_so_far,
 )
-
 
 TYPE_CODE_COUNT = 256
 """Codes of types are below it, that of events no measure counts included."""
@@ -102,7 +102,7 @@ class KeyedEvents:
     def sorting(
         cls,
         key_count: int,
-        key: IntArray,
+        key: Keys,
         event_time: IntArray,
         known_at: IntArray,
         event_type: npt.NDArray[np.integer],
@@ -115,7 +115,8 @@ class KeyedEvents:
             # First by time, ties by when it happened, then by key.
             by_time = np.lexsort((event_time, known_at))
             order = by_time[stable_order(key[by_time], key_count)]
-        in_order = np.repeat(np.arange(key_count), np.diff(begins_of(key, key_count)))
+        sizes = np.diff(begins_of(key, key_count))
+        in_order = np.repeat(np.arange(key_count), sizes)
         return cls._at(order, key_count, in_order, event_time, known_at, event_type, columns)
 
     @classmethod
@@ -214,10 +215,13 @@ class KeyedEvents:
         return self._happened_prefix[measure]
 
     def prepare(self, measure: Measure) -> None:
-        """Make what the sums of a measure need, so that threads find it made."""
-        assert self.happened is not None and self.known is not None
+        """Make the prefix sums of a measure, so that threads find them made."""
         self.prefix(measure)
         self.happened_prefix(measure)
+
+    def prepare_searches(self) -> tuple[SortedAxis, SortedAxis]:
+        """Make both searches likewise."""
+        return self.known, self.happened
 
     def is_mostly_late(self, window_us: int) -> bool:
         """Return whether most events became known so late that a window never held them."""

@@ -13,6 +13,7 @@ from features.parallel import each_part, parts_of
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Keys = npt.NDArray[np.signedinteger]
 Prefix = npt.NDArray[np.signedinteger]
 
 NEVER = np.iinfo(np.int64).min
@@ -28,7 +29,7 @@ _PART_SPAN = 2.0**62
 """Up to about this many different values of (key, value) are one integer."""
 
 
-def stable_order(keys: IntArray, key_count: int) -> IntArray:
+def stable_order(keys: Keys, key_count: int) -> IntArray:
     """Return the positions of keys from 0 to ``key_count - 1`` in ascending order, equal keys in place order.
 
     >>> stable_order(np.array([1, 0, 1, 0]), 2)
@@ -41,7 +42,7 @@ def stable_order(keys: IntArray, key_count: int) -> IntArray:
     return order
 
 
-def begins_of(keys: IntArray, key_count: int) -> IntArray:
+def begins_of(keys: Keys, key_count: int) -> IntArray:
     """Return where each key begins once keys are in order, shape (key_count + 1,).
 
     >>> begins_of(np.array([1, 0, 1]), 2)
@@ -53,13 +54,13 @@ def begins_of(keys: IntArray, key_count: int) -> IntArray:
 
 
 @compiled
-def _count(keys: IntArray, counts: IntArray) -> None:
+def _count(keys: Keys, counts: IntArray) -> None:
     for key in keys:
         counts[key] += 1
 
 
 @compiled
-def _put_in_order(keys: IntArray, following: IntArray, order: IntArray) -> None:
+def _put_in_order(keys: Keys, following: IntArray, order: IntArray) -> None:
     """Put positions where they belong; ``following`` is where the next one of each key goes."""
     for place in range(len(keys)):
         key = keys[place]
@@ -90,7 +91,7 @@ class SortedAxis:
         Keys are from 0 to ``key_count - 1``. Most of them may be without values.
     """
 
-    def __init__(self, keys: IntArray, values: IntArray, key_count: int) -> None:
+    def __init__(self, keys: Keys, values: IntArray, key_count: int) -> None:
         self.values = values
         self._present: IntArray | None = None
         if key_count > SPARSE * (len(values) + 1):
@@ -99,7 +100,7 @@ class SortedAxis:
             key_count = len(self._present)
         self._begins = begins_of(keys, key_count)
 
-    def of(self, keys: IntArray) -> Lookup:
+    def of(self, keys: Keys) -> Lookup:
         """Return the searches within the keys of many rows, shape (n_rows,)."""
         if len(self.values) == 0:
             nothing = np.zeros(len(keys), np.int64)
@@ -112,7 +113,7 @@ class SortedAxis:
         end = np.where(self._present[known] == keys, self._begins[known + 1], begin)
         return Lookup(self.values, begin, end)
 
-    def positions(self, keys: IntArray, at_most: IntArray) -> IntArray:
+    def positions(self, keys: Keys, at_most: IntArray) -> IntArray:
         """Return for each query the end of its key's entries with a value ``<= at_most``.
 
         Returns
@@ -154,7 +155,7 @@ def _search(values: IntArray, begin: IntArray, end: IntArray, at_most: IntArray,
     """Search each row between its begin and end; along rows that ascend it goes on from where it was."""
     for row in range(len(at_most)):
         low, high, sought = begin[row], end[row], at_most[row]
-        if row > 0 and low == begin[row - 1] and sought >= at_most[row - 1]:
+        if row > 0 and low == begin[row - 1] and high == end[row - 1] and sought >= at_most[row - 1]:
             low, step = found[row - 1], 1
             while low + step <= high and values[low + step - 1] <= sought:
                 low += step
@@ -286,9 +287,7 @@ def _count_meant(codes: npt.NDArray[np.integer], is_meant: BoolArray, prefix: Pr
 
 
 @compiled
-def _sum_meant(
-    codes: npt.NDArray[np.integer], is_meant: BoolArray, values: IntArray, prefix: Prefix
-) -> bool:
+def _sum_meant(codes: npt.NDArray[np.integer], is_meant: BoolArray, values: IntArray, prefix: Prefix) -> bool:
     """Fill prefix sums; return whether all of them fit 32 bits."""
     total = lowest = highest = np.int64(0)
     for place in range(len(codes)):
@@ -296,4 +295,4 @@ def _sum_meant(
             total += values[place]
         lowest, highest = min(lowest, total), max(highest, total)
         prefix[place + 1] = total
-    return lowest >= -(2**31) and highest < 2**31
+    return bool(lowest >= -(2**31) and highest < 2**31)

@@ -11,7 +11,7 @@ import numpy as np
 from features.compiled import compiled
 from features.keyed_events import KeyedEvents, Measure
 from features.parallel import each_part, parts_of
-from features.sorted_axis import NEVER, IntArray, Lookup, Prefix, expand, stable_order
+from features.sorted_axis import NEVER, IntArray, Keys, Lookup, Prefix, expand, stable_order
 
 Sums = dict[tuple[Measure, int | None], IntArray]
 """Shape (n_rows,) each, by measure and length of the window in µs."""
@@ -34,7 +34,7 @@ class SortedRows:
     """
 
     memory: KeyedEvents
-    keys: IntArray
+    keys: Keys
     instants: IntArray
     boundary: IntArray
     order: IntArray | None = None
@@ -43,16 +43,24 @@ class SortedRows:
     _others: dict[KeyedEvents, SortedRows] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, memory: KeyedEvents, keys: IntArray, instants: IntArray, boundary: IntArray) -> SortedRows:
-        """Sort rows given in any order."""
-        ascending = (keys[1:] > keys[:-1]) | (keys[1:] == keys[:-1]) & (instants[1:] >= instants[:-1])
-        if ascending.all():
-            return cls(memory, keys, instants, boundary)
-        order = np.argsort(instants)
-        order = order[stable_order(keys[order], memory.key_count)]
-        sorted_instants = instants[order]
-        sorted_boundary = sorted_instants if boundary is instants else boundary[order]
-        return cls(memory, keys[order], sorted_instants, sorted_boundary, order)
+    def of(
+        cls,
+        memory: KeyedEvents,
+        keys: Keys,
+        instants: IntArray,
+        boundary: IntArray,
+        by_instant: IntArray | None = None,
+    ) -> SortedRows:
+        """Sort rows given in any order; ``by_instant`` is that of their instants, where it is known."""
+        if by_instant is None:
+            ascending = (keys[1:] > keys[:-1]) | (keys[1:] == keys[:-1]) & (instants[1:] >= instants[:-1])
+            if ascending.all():
+                return cls(memory, keys, instants, boundary)
+            by_instant = np.argsort(instants)
+        order = by_instant.take(stable_order(keys.take(by_instant), memory.key_count))
+        sorted_instants = instants.take(order)
+        sorted_boundary = sorted_instants if boundary is instants else boundary.take(order)
+        return cls(memory, keys.take(order), sorted_instants, sorted_boundary, order)
 
     def placed(self, result: IntArray) -> IntArray:
         """Return a result, shape (n_rows,), in the order in which the rows were given."""
@@ -98,6 +106,7 @@ class SortedRows:
         """Sum measures over windows, in the order in which the rows were given."""
         size = len(self.keys)
         memories = dict.fromkeys([self.memory, *map(self._summed, windows_us)])
+        each_part(KeyedEvents.prepare_searches, memories, work=len(self.memory))
         made = [(each, one) for each in memories for one in measures]
         each_part(lambda one: one[0].prepare(one[1]), made, work=len(self.memory))
         names = [(measure, length) for measure in measures for length in windows_us]

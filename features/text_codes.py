@@ -18,9 +18,10 @@ from features.sorted_axis import IntArray
 PART = 32_768
 """Texts hashed together: few enough for the processor's cache."""
 
-SLOTS = 2**12
-"""Of a table to begin with."""
+BLOCK = 2_048
+"""Hashes numbered together."""
 
+CodeArray = npt.NDArray[np.int32]
 HashArray = npt.NDArray[np.uint64]
 Hashed = Callable[[pl.Series], HashArray]
 
@@ -34,13 +35,13 @@ class TextCodes:
     texts
         The texts.
     codes
-        Shape (n,): the number of each text.
+        Shape (n,), int32: the number of each text.
     first
         Shape (n_distinct,): where each number came first.
     """
 
     texts: pl.Series
-    codes: IntArray
+    codes: CodeArray
     first: IntArray
 
     @cached_property
@@ -57,7 +58,7 @@ def text_codes(texts: pl.Series) -> TextCodes:
 
     >>> found = text_codes(pl.Series(["b", "a", "b"]))
     >>> found.codes, found.distinct.to_list()
-    (array([0, 1, 0]), ['b', 'a'])
+    (array([0, 1, 0], dtype=int32), ['b', 'a'])
     """
     seed = secrets.randbits(64)
     return codes_by_hash(texts, lambda part: part.hash().to_numpy(), lambda part: part.hash(seed).to_numpy())
@@ -65,7 +66,7 @@ def text_codes(texts: pl.Series) -> TextCodes:
 
 def codes_by_hash(texts: pl.Series, hashed: Hashed, confirmed: Hashed) -> TextCodes:
     """Number texts by a hash that finds them, and another that tells those apart that meet in the first."""
-    codes, numbers = np.empty(len(texts), np.int64), _Numbers()
+    codes, numbers = np.empty(len(texts), np.int32), _Numbers()
     for part in parts_of(len(texts), at_most=PART):
         numbers.give(hashed(texts[part]), confirmed(texts[part]), codes[part])
     return TextCodes(texts, codes, numbers.first[: numbers.count])
@@ -74,78 +75,90 @@ def codes_by_hash(texts: pl.Series, hashed: Hashed, confirmed: Hashed) -> TextCo
 class _Numbers:
     """Numbers given to hashes in the order in which they come, in a table that grows with them.
 
-    A slot of the table holds the upper 32 bits of a hash and its number from 1 on; an empty one is 0.
+    A slot of the table holds the upper 32 bits of a hash with its number from 1 on, and the other hash; an
+    empty one holds 0.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._seen = 0
-        self.first = np.empty(SLOTS // 2, np.int64)
+        self.first = np.empty(2 * BLOCK, np.int64)
         """Which of all hashes each number was given to first."""
-        self._hash, self._confirming = np.empty(SLOTS // 2, np.uint64), np.empty(SLOTS // 2, np.uint64)
-        self._table = np.zeros(SLOTS, np.uint64)
+        self._hash = np.empty(2 * BLOCK, np.uint64)
+        self._table = np.zeros((4 * BLOCK, 2), np.uint64)
 
-    def give(self, hashes: HashArray, confirming: HashArray, codes: IntArray) -> None:
+    def give(self, hashes: HashArray, confirming: HashArray, codes: CodeArray) -> None:
         """Number further hashes."""
-        done = 0
-        while True:
-            known = (self.first, self._hash, self._confirming)
-            here = (hashes[done:], confirming[done:], codes[done:])
-            numbered, self.count = _number(*here, self._table, *known, self._seen, self.count)
-            done += numbered
-            self._seen += numbered
-            if done == len(hashes):
-                return
-            self.first = np.concatenate([self.first, np.empty(3 * self.count, np.int64)])
-            self._hash, self._confirming = (
-                np.concatenate([one, np.empty(3 * self.count, np.uint64)])
-                for one in (self._hash, self._confirming)
-            )
-            self._table = np.zeros(4 * len(self._table), np.uint64)
-            _enter(self._hash[: self.count], self._table)
+        for begin in range(0, len(hashes), BLOCK):
+            if self.count + BLOCK > len(self.first):
+                self._grow()
+            block = slice(begin, begin + BLOCK)
+            _touch(hashes[block], self._table)
+            self.count = _number(
+                hashes[block], confirming[block], codes[block], self._table, self.first, self._hash,
+                self._seen, self.count,
+            )  # fmt: skip
+            self._seen += len(hashes[block])
+
+    def _grow(self) -> None:
+        smaller = self._table
+        self._table = np.zeros((2 * len(smaller), 2), np.uint64)
+        _enter(smaller, self._hash, self._table)
+        self.first, self._hash = (
+            np.concatenate([known, np.empty_like(known)]) for known in (self.first, self._hash)
+        )
+
+
+@compiled
+def _touch(hashes: HashArray, table: HashArray) -> np.uint64:
+    """Look at all slots at once: they come out of memory together; one by one, each would be waited for."""
+    last = np.uint64(len(table) - 1)
+    seen = np.uint64(0)
+    for sought in hashes:
+        seen |= table[sought & last, 0]
+    return seen
 
 
 @compiled
 def _number(
     hashes: HashArray,
     confirming: HashArray,
-    codes: IntArray,
+    codes: CodeArray,
     table: HashArray,
     first: IntArray,
-    known_hash: HashArray,
-    known_confirming: HashArray,
+    known: HashArray,
     seen: int,
     count: int,
-) -> tuple[int, int]:
-    """Number hashes until there is no room for more; return how many were, and how many numbers there are."""
+) -> int:
+    """Number some hashes, for which there is room; return how many numbers there are."""
     lower, last = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1)
-    place = 0
-    while place < len(hashes) and count < len(first):
+    for place in range(len(hashes)):
         sought, also = hashes[place], confirming[place]
         slot = sought & last
         while True:
-            entry = table[slot]
+            entry = table[slot, 0]
             number = np.int64(entry & lower) - 1
             if number < 0:
-                first[count], known_hash[count], known_confirming[count] = seen + place, sought, also
+                first[count], known[count] = seen + place, sought
                 codes[place] = count
                 count += 1
-                table[slot] = (sought & ~lower) | np.uint64(count)
+                table[slot, 0], table[slot, 1] = (sought & ~lower) | np.uint64(count), also
                 break
-            if (entry ^ sought) <= lower and known_confirming[number] == also:
+            if (entry ^ sought) <= lower and table[slot, 1] == also:
                 codes[place] = number
                 break
             slot = (slot + np.uint64(1)) & last
-        place += 1
-    return place, count
+    return count
 
 
 @compiled
-def _enter(hashes: HashArray, table: HashArray) -> None:
-    """Enter numbered hashes, all different, into an empty table."""
+def _enter(smaller: HashArray, known: HashArray, table: HashArray) -> None:
+    """Enter what stands in a smaller table into an empty one."""
     lower, last = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1)
-    for number in range(len(hashes)):
-        slot = hashes[number] & last
-        while table[slot] != 0:
-            slot = (slot + np.uint64(1)) & last
-        table[slot] = (hashes[number] & ~lower) | np.uint64(number + 1)
+    for old in range(len(smaller)):
+        number = np.int64(smaller[old, 0] & lower) - 1
+        if number >= 0:
+            slot = known[number] & last
+            while table[slot, 0] != 0:
+                slot = (slot + np.uint64(1)) & last
+            table[slot, 0], table[slot, 1] = smaller[old, 0], smaller[old, 1]

@@ -26,6 +26,7 @@ from features.sorted_rows import SortedRows, Sums
 EXPANSION_ROWS = sorted_axis.EXPANSION_ROWS
 NEVER = sorted_axis.NEVER
 IntArray = sorted_axis.IntArray
+Keys = sorted_axis.Keys
 KeyedEvents = keyed_events.KeyedEvents
 Measure = keyed_events.Measure
 expand = sorted_axis.expand
@@ -157,6 +158,8 @@ class WindowRows:
         Shape (n_rows,); instants in µs since the epoch.
     boundary
         Shape (n_rows,): where each row's profile ends, if there is one.
+    by_instant
+        Shape (n_rows,): positions in the order of instants, where that is known already.
     few_cells
         Up to this many pairs of row and event every event is looked at in every row; above it is searched.
         The results are the same.
@@ -165,23 +168,25 @@ class WindowRows:
     def __init__(
         self,
         memory: KeyedEvents,
-        keys: IntArray,
+        keys: Keys,
         instants: IntArray,
         boundary: IntArray | None = None,
         *,
+        by_instant: IntArray | None = None,
         few_cells: int = FEW_CELLS,
     ) -> None:
         self.memory = memory
         self.keys = keys
         self.instants = instants
         self.boundary = instants if boundary is None else boundary
+        self._by_instant = by_instant
         self._few: FewEvents | None = None
         if len(keys) * len(memory) <= few_cells:
             self._few = FewEvents(memory, keys, instants, self.boundary)
 
     @cached_property
     def _search(self) -> SortedRows:
-        return SortedRows.of(self.memory, self.keys, self.instants, self.boundary)
+        return SortedRows.of(self.memory, self.keys, self.instants, self.boundary, self._by_instant)
 
     @cached_property
     def begin(self) -> IntArray:

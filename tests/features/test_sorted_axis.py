@@ -9,17 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.sorted_axis import (
-    MERGED_FROM,
-    MERGED_SHARE,
     NEVER,
     SortedAxis,
-    entries_of,
-    is_worth_merging,
-    merged_ends,
+    begins_of,
+    count_so_far,
     order_within,
     prefix_sum,
     running_max,
     stable_order,
+    sum_so_far,
 )
 
 
@@ -64,7 +62,7 @@ def test_a_search_is_right_however_far_apart_the_values_are(
     assert axis.positions(*columns(queries)).tolist() == expected
 
 
-def test_a_search_falls_back_on_ranks_where_key_and_value_do_not_fit_one_integer() -> None:
+def test_values_as_far_apart_as_integers_go_are_found() -> None:
     keys, values = np.array([0, 0, 1, 2]), np.array([-(2**62), 2**62, -(2**62), 7])
     axis = SortedAxis(keys, values, 3)
     assert axis.positions(keys, values).tolist() == [1, 2, 3, 4]
@@ -92,14 +90,36 @@ def test_an_order_is_that_of_a_stable_sort(keys: list[int], values: list[int], a
     assert stable_order(np.array(keys, np.int64), 2**60).tolist() == plain
 
 
-def test_a_line_too_long_for_an_integer_is_searched_in_parts() -> None:
-    # 40 keys whose values lie up to 2**61 apart; every third has none.
-    entries = [(key, at) for key in range(40) if key % 3 for at in (-(2**60) + key, 5, 2**60 + key)]
-    queries = [(key, at + step) for key in range(40) for _, at in entries[:9] for step in (-1, 0, 1)]
-    axis = SortedAxis(*columns(entries), 40)
-    assert len(axis.part_keys) > 10
-    expected = [bisect.bisect_right(entries, query) for query in queries]
-    assert axis.positions(*columns(queries)).tolist() == expected
+def test_rows_that_ascend_or_jump_about_are_found_alike() -> None:
+    random = np.random.default_rng(5)
+    keys = np.sort(random.integers(0, 40, 3_000))
+    values = random.integers(-500, 500, 3_000)
+    values = values[np.lexsort((values, keys))]
+    axis, entries = SortedAxis(keys, values, 41), list(zip(keys.tolist(), values.tolist(), strict=True))
+    rows = [(int(key), int(at)) for key, at in zip(*random.integers(-600, 600, (2, 5_000)), strict=True)]
+    rows = [(abs(key) % 41, at) for key, at in rows]
+    for asked in (rows, sorted(rows), sorted(rows, reverse=True)):
+        expected = [bisect.bisect_right(entries, query) for query in asked]
+        assert axis.positions(*columns(asked)).tolist() == expected
+
+
+def test_keys_begin_where_those_before_them_end() -> None:
+    keys = np.array([2, 0, 2, 4], np.int32)
+    assert begins_of(keys, 6).tolist() == [sum(keys < key) for key in range(7)]
+
+
+@given(
+    entries=st.lists(st.tuples(st.integers(0, 3), st.integers(-(2**40), 2**40)), max_size=30),
+    meant=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_sums_so_far_take_what_is_meant(entries: list[tuple[int, int]], meant: list[bool]) -> None:
+    codes, values = columns(entries)
+    counted = [meant[code] for code, _ in entries]
+    summed = [value * meant[code] for code, value in entries]
+    assert count_so_far(codes, np.array(meant)).tolist() == [sum(counted[:n]) for n in range(len(codes) + 1)]
+    found = sum_so_far(codes.astype(np.uint8), np.array(meant), values)
+    assert found.tolist() == [sum(summed[:n]) for n in range(len(codes) + 1)]
+    assert found.dtype == prefix_sum(np.array(summed, np.int64)).dtype
 
 
 def test_prefix_sums_are_narrow_where_they_fit_and_right_where_they_do_not() -> None:
@@ -108,24 +128,3 @@ def test_prefix_sums_are_narrow_where_they_fit_and_right_where_they_do_not() -> 
         prefix = prefix_sum(np.array(values))
         assert prefix.dtype == kind
         assert prefix.tolist() == [0, *np.cumsum(values).tolist()]
-
-
-@given(
-    line=st.lists(st.integers(0, 30), min_size=1, max_size=40).map(sorted),
-    places=st.lists(st.integers(0, 31), max_size=40).map(sorted),
-)
-def test_places_merged_with_a_line_are_found_where_a_search_finds_them(
-    line: list[int], places: list[int]
-) -> None:
-    # Beyond 2**63 a place is no signed integer any more.
-    entries, sought = (np.array(values, np.uint64) + np.uint64(2**63 - 15) for values in (line, places))
-    assert merged_ends(entries_of(entries), sought).tolist() == [
-        bisect.bisect_right(line, place) for place in places
-    ]
-
-
-def test_merging_is_for_many_ascending_places() -> None:
-    line, few = np.arange(100, dtype=np.uint64), np.arange(50, dtype=np.uint64)
-    many = np.repeat(few, MERGED_FROM)
-    assert [is_worth_merging(line, places) for places in (few, many, many[::-1])] == [False, True, False]
-    assert not is_worth_merging(np.zeros(len(many) * MERGED_SHARE + 1, np.uint64), many[: len(many)])
