@@ -8,13 +8,26 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from features.definitions import CUSTOMER_SERVICES, PAIR_SERVICES, VALUE_SERVICES, Catalogue
-from features.profile import DAY_WINDOWS, Profile, field_name
+from features.events import TYPE_CODES
+from features.profile import (
+    CUSTOMER_FIELDS,
+    CUSTOMER_SUMS,
+    DAY_WINDOWS,
+    DISTINCT_COLUMNS,
+    DISTINCT_TYPES,
+    MatrixFields,
+    Profile,
+    distinct_name,
+    field_name,
+)
 from features.windows import (
+    LONG_WINDOWS,
     NEVER,
     SHORT_WINDOWS,
     IntArray,
     KeyedEvents,
     Measure,
+    SumPlan,
     Window,
     WindowRows,
     local_weekday,
@@ -22,6 +35,24 @@ from features.windows import (
 
 WINDOWS = (*SHORT_WINDOWS, *DAY_WINDOWS)
 """From an hour to a year."""
+
+SUMMED = tuple(dict.fromkeys(measure for measure, _ in CUSTOMER_SUMS))
+SHORT_PLAN = SumPlan(SUMMED, [window.length_us for window in SHORT_WINDOWS])
+SHORT_FIELDS = [field_name(measure, window) for measure in SUMMED for window in SHORT_WINDOWS]
+SHORT_LENGTHS_US = SHORT_PLAN.far_us
+DISTINCT_CODES = [TYPE_CODES[event_type] for event_type in DISTINCT_TYPES]
+SHORT_DISTINCT_FIELDS = [
+    distinct_name(event_type, column, window)
+    for column in DISTINCT_COLUMNS
+    for event_type in DISTINCT_TYPES
+    for window in SHORT_WINDOWS
+]
+LONG_PLAN = SumPlan(SUMMED, [window.length_us for window in LONG_WINDOWS])
+LONG_FIELDS = [field_name(measure, window) for measure, window in CUSTOMER_SUMS]
+LONG_PLACES = tuple(
+    np.array([(SUMMED.index(measure), LONG_WINDOWS.index(window)) for measure, window in CUSTOMER_SUMS]).T
+)
+"""Where the sums of profiles stand in those of the plan."""
 
 
 class CustomerRows:
@@ -46,19 +77,33 @@ class CustomerRows:
         self.profile = profile
         self.zone = zone
         self.recent = WindowRows(memory, keys, instants, profile.boundary)
-        self._totals: dict[str, IntArray] = {}
         self._latest: dict[str, IntArray] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.instants)
 
+    @cached_property
+    def _totals(self) -> dict[str, IntArray]:
+        """What was summed, by field: of few events everything at once, of many what is asked for."""
+        few = self.recent.few
+        if few is None or not isinstance(self.profile.fields, MatrixFields):
+            return {}
+        short = few.sums(SHORT_PLAN).reshape(len(SHORT_FIELDS), -1)
+        totals = dict(zip(SHORT_FIELDS, short, strict=True))
+        news = few.newly_known_sums(LONG_PLAN)
+        stored = self.profile.matrix(CUSTOMER_FIELDS)[: len(LONG_FIELDS)]
+        long = stored if news is None else stored + news[LONG_PLACES]
+        totals.update(zip(LONG_FIELDS, long, strict=True))
+        return totals
+
     def total(self, measure: Measure, window: Window) -> IntArray:
         """Sum a measure over a window; a long one is its profile plus what became known since."""
         name = field_name(measure, window)
-        if name not in self._totals:
-            self._totals[name] = self._total(measure, window)
-        return self._totals[name]
+        total = self._totals.get(name)
+        if total is None:
+            total = self._totals[name] = self._total(measure, window)
+        return total
 
     def _total(self, measure: Measure, window: Window) -> IntArray:
         if not window.is_long:
@@ -71,9 +116,21 @@ class CustomerRows:
         A short window is exact at the instant. Different values of two times do not add up, so a long window
         is as of the profile's boundary.
         """
+        name = distinct_name(event_type, column, window)
         if window.is_long:
-            return self.profile.distinct(event_type, column, window)
-        return self.recent.distinct((event_type,), column, window.length_us)
+            return self.profile.fields[name]
+        found = self._distincts.get(name)
+        return self.recent.distinct((event_type,), column, window.length_us) if found is None else found
+
+    @cached_property
+    def _distincts(self) -> dict[str, IntArray]:
+        """What was counted over short windows, by field: of few events everything at once."""
+        few = self.recent.few
+        if few is None:
+            return {}
+        counted = [few.distincts(column, SHORT_LENGTHS_US)[DISTINCT_CODES] for column in DISTINCT_COLUMNS]
+        rows = np.stack(counted).reshape(len(SHORT_DISTINCT_FIELDS), -1)
+        return dict(zip(SHORT_DISTINCT_FIELDS, rows, strict=True))
 
     def last(self, event_type: str) -> IntArray:
         """Return the time of the latest event of a type, `NEVER` where there was none."""

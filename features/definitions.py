@@ -183,7 +183,7 @@ class Catalogue(Generic[Rows]):
             if name in wanted:
                 values, dtype = function(rows), DTYPES[definition.dtype]
                 # Hundreds of features of one customer: even a cast that does nothing would be felt.
-                made[name] = values if values.dtype == dtype else values.astype(dtype)
+                made[name] = values if values.dtype is dtype else values.astype(dtype, copy=False)
         return made
 
 
@@ -205,9 +205,7 @@ def ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:
     >>> ratio(np.array([1, 1]), np.array([2, 0]))
     array([0.5, nan])
     """
-    divisor = whole.astype(np.float64)
-    quotient = np.full(divisor.shape, np.nan)
-    np.divide(part, divisor, out=quotient, where=divisor != 0)
+    quotient: FloatArray = part / np.where(whole == 0, np.nan, whole)
     return quotient
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from features.events import EVENT_TYPES, TYPE_CODES
-from features.keyed_events import KeyedEvents, Measure
+from features.keyed_events import KeyedEvents, Measure, SumPlan
 from features.sorted_axis import NEVER, BoolArray, IntArray, Keys
 
 ByType = list[IntArray]
@@ -76,6 +76,27 @@ class FewEvents:
             self._counts[window_us] = _by_type(self._window(window_us), self._ones)
         return _total(self._counts[window_us], measure.event_types)
 
+    def sums(self, plan: SumPlan) -> IntArray:
+        """Sum all measures of a plan over all its windows, shape (n_measures, n_windows, n_rows)."""
+        since = self._instants - plan.far_us[:, None, None]
+        return self._planned(plan, self._known & (self._memory.event_time > since))
+
+    def newly_known_sums(self, plan: SumPlan) -> IntArray | None:
+        """Sum all measures over what each window got to know since the boundary; None if nothing anywhere."""
+        if self._nothing is not None:
+            return None
+        since = self._boundary - plan.far_us[:, None, None]
+        return self._planned(plan, self._new & (self._memory.event_time > since))
+
+    def _planned(self, plan: SumPlan, inside: BoolArray) -> IntArray:
+        """Sum over what is inside, shape (n_windows, n_rows, n)."""
+        memory = self._memory
+        one = np.ones(len(memory), np.int64)
+        columns = np.stack([one if name == "one" else memory.columns[name] for name in plan.columns])
+        values = columns[plan.column_of] * plan.is_meant[:, memory.event_type]
+        summed: IntArray = values @ inside.astype(np.int64).transpose(0, 2, 1)
+        return summed.transpose(1, 0, 2)
+
     def newly_known_sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over the events that became known since the boundary."""
         if self._nothing is not None:
@@ -126,6 +147,13 @@ class FewEvents:
             since = NEVER if window_us is None else self._instants - window_us
             self._distinct[name] = _by_type(latest > since, group_type)
         return self._distinct[name][TYPE_CODES[event_types[0]]]
+
+    def distincts(self, column: str, lengths_us: IntArray) -> IntArray:
+        """Count the values of a column per type, shape (n_types, n_windows, n_rows)."""
+        latest, group_type = self._latest_of_values((), column)
+        there = latest > self._instants - lengths_us[:, None, None]
+        counted: IntArray = there.astype(np.int64) @ group_type
+        return counted.transpose(2, 0, 1)
 
     def _latest_of_values(self, together: tuple[str, ...], column: str) -> tuple[IntArray, IntArray]:
         """Return when each value was last there, shape (n_rows, n_values), and its type as 0 and 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -27,6 +27,9 @@ from features.sorted_axis import (
     stable_order,
     sum_so_far,
 )
+
+NO_LENGTH = 2**61
+"""Longer than from the first instant to the last: about 73 000 years, in µs."""
 
 TYPE_CODE_COUNT = 256
 """Codes of types are below it, that of events no measure counts included."""
@@ -59,6 +62,31 @@ class Measure:
     name: str
     event_types: tuple[str, ...]
     column: str = "one"
+
+
+class SumPlan:
+    """Measures and windows that are summed together.
+
+    Parameters
+    ----------
+    measures
+        What is summed.
+    lengths_us
+        Over which windows, in µs; None is unbounded.
+    """
+
+    def __init__(self, measures: Sequence[Measure], lengths_us: Sequence[int | None]) -> None:
+        self.measures = tuple(measures)
+        self.lengths_us = tuple(lengths_us)
+        self.columns = tuple(dict.fromkeys(measure.column for measure in measures))
+        self.column_of = np.array([self.columns.index(measure.column) for measure in measures], np.int64)
+        """Shape (n_measures,): which of the columns each sums."""
+        self.is_meant = np.zeros((len(self.measures), TYPE_CODE_COUNT), np.bool_)
+        """Shape (n_measures, n_codes): which types of events each counts."""
+        for number, measure in enumerate(self.measures):
+            self.is_meant[number, type_codes(measure.event_types)] = True
+        self.far_us = np.array([NO_LENGTH if one is None else one for one in lengths_us], np.int64)
+        """Shape (n_windows,): the lengths; one beyond all times where there is none."""
 
 
 class KeyedEvents:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -189,8 +189,8 @@ PAIR_FIELDS = (*PAIR_CONTENTS.names, "recent_orders")
 KEY_FIELDS = KEY_CONTENTS.names
 
 
-class MatrixFields(Mapping[str, IntArray]):
-    """Fields that lie in one matrix.
+class MatrixFields(dict[str, IntArray]):
+    """Fields that lie in one matrix: views, shape (n_rows,), that may be written to.
 
     Parameters
     ----------
@@ -201,27 +201,9 @@ class MatrixFields(Mapping[str, IntArray]):
     """
 
     def __init__(self, names: tuple[str, ...], matrix: IntArray) -> None:
+        super().__init__(zip(names, matrix, strict=True))
         self.names = names
         self.matrix = matrix
-        self._number = _numbers(names)
-
-    def __getitem__(self, name: str) -> IntArray:
-        """Return a field, shape (n_rows,): a view that may be written to."""
-        field: IntArray = self.matrix[self._number[name]]
-        return field
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        """Return how many fields there are."""
-        return len(self.names)
-
-
-@lru_cache(maxsize=16)
-def _numbers(names: tuple[str, ...]) -> Mapping[str, int]:
-    return {name: number for number, name in enumerate(names)}
 
 
 @dataclass(frozen=True)

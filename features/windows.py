@@ -29,6 +29,7 @@ IntArray = sorted_axis.IntArray
 Keys = sorted_axis.Keys
 KeyedEvents = keyed_events.KeyedEvents
 Measure = keyed_events.Measure
+SumPlan = keyed_events.SumPlan
 expand = sorted_axis.expand
 
 SECOND_US = 1_000_000
@@ -252,6 +253,11 @@ class WindowRows:
         if self._few is not None:
             return self._few.newly_known_sum(measure, window_us)
         return self._search.placed(self._search.newly_known_sum(measure, window_us))
+
+    @property
+    def few(self) -> FewEvents | None:
+        """The rows over a handful of events, where all sums are made at once; None where there are more."""
+        return self._few
 
     def distinct(self, event_types: tuple[str, ...], column: str, window_us: int | None) -> IntArray:
         """Count the different values of a column among events of some types in the window at each instant.
