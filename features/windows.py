@@ -309,3 +309,17 @@ def check_length(window_us: int | None) -> None:
     """Raise unless a window's length is positive or unbounded."""
     if window_us is not None and window_us <= 0:
         raise WindowError(f"window of {window_us} µs; expected more than 0")
+
+
+def compile_searches() -> None:
+    """Compile what look-ups of many rows run: takes a second or more the first time, which no request should.
+
+    >>> compile_searches()
+    """
+    at, late = np.arange(2) * DAY_US, Measure("late", ("view",), "one_more")
+    events = KeyedEvents(1, np.zeros(2, np.int64), at, at + DAY_US, np.zeros(2, np.int64), {"one_more": at})
+    rows = WindowRows(events, np.zeros(1, np.int64), at[1:], at[:1], few_cells=0)
+    for measure in (Measure("count", ("view",)), late):
+        rows.sum(measure, HOUR_US)
+        rows.newly_known_sum(measure, HOUR_US)
+    rows.distinct(("view",), "one_more", HOUR_US)

@@ -18,7 +18,7 @@ from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
 from features.resolver import open_resolver
 from features.stored_ids import StoredIds
-from features.windows import to_us
+from features.windows import compile_searches, to_us
 from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.bundle_watch import POINTER, BundleWatch
@@ -55,6 +55,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
         from serving.scorer import load_scorer
 
+        compile_searches()
         return load_scorer(home, settings, store, named)
 
     def refresh(boundary_us: int) -> None:
