@@ -3,12 +3,12 @@ from __future__ import annotations
 import re
 import struct
 import sys
-import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 
 from tests.made_backtests import made_propensity, made_tags, made_value
+from tests.monitoring.test_report_page import Page
 from training.curves import curves_of
 from training.plots import DOTS_PER_INCH, SIZE_INCHES, draw, undrawable_letters, write_plot
 
@@ -45,7 +45,7 @@ def test_every_kind_of_curve_becomes_a_picture_of_the_stated_size(written):
 def test_an_svg_is_well_formed_and_its_words_are_text(written):
     for curve, plot in written.values():
         text = plot.svg.read_text(encoding="utf-8")
-        ElementTree.fromstring(text)
+        Page(text)
         assert curve.title.split(":")[0] in re.sub(r"<[^>]+>", "", text)
         assert "<image" not in text
         assert not re.search(r'href="https?:', text)
@@ -89,10 +89,10 @@ def test_letters_that_no_font_has_are_named_once():
 
 
 def test_drawing_leaves_no_global_state(written):
-    import matplotlib
+    import matplotlib as mpl
 
-    before = dict(matplotlib.rcParams)
+    before = dict(mpl.rcParams)
     curve, plot = written["lift-72h"]
     write_plot(curve, plot.png.parent)
-    assert dict(matplotlib.rcParams) == before
+    assert dict(mpl.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
