@@ -28,7 +28,7 @@ from training.plots import write_plot
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
-ENVIRONMENTS = RESULTS / "environments.json"
+ENVIRONMENTS = "environments.json"
 PAGE = DOCS / "results.md"
 
 BACKTESTS = (
@@ -43,8 +43,8 @@ VERSIONS_OF = ("lightgbm", "scikit-learn", "numpy", "polars", "feast", "duckdb")
 def read_results() -> list[Result]:
     """Return every backtest that the page shows, with the JSON that is here."""
     environments: dict[str, Any] = {}
-    if ENVIRONMENTS.is_file():
-        environments = json.loads(ENVIRONMENTS.read_text(encoding="utf-8"))
+    if (RESULTS / ENVIRONMENTS).is_file():
+        environments = json.loads((RESULTS / ENVIRONMENTS).read_text(encoding="utf-8"))
     results = []
     for data_set, tasks in BACKTESTS:
         for task in tasks:
@@ -88,7 +88,7 @@ def tagtide(home: Path, *arguments: str) -> int:
     return done.returncode
 
 
-def run_backtests(homes: Path | None, only: Sequence[str]) -> Iterator[str]:
+def run_backtests(homes: Path | None, only: Sequence[str], results: Path = RESULTS) -> Iterator[str]:
     """Run what is wanted, and yield a line for each: what was done, or why not.
 
     Parameters
@@ -97,8 +97,10 @@ def run_backtests(homes: Path | None, only: Sequence[str]) -> Iterator[str]:
         A folder of homes by data set, imported before; they are copied. None: import anew.
     only
         Names as in ``completejourney`` or ``completejourney-tags``; all if empty.
+    results
+        Where the JSON goes.
     """
-    RESULTS.mkdir(exist_ok=True)
+    results.mkdir(exist_ok=True)
     for data_set, tasks in BACKTESTS:
         wanted = [task for task in tasks if not only or data_set in only or f"{data_set}-{task}" in only]
         if not wanted:
@@ -116,17 +118,15 @@ def run_backtests(homes: Path | None, only: Sequence[str]) -> Iterator[str]:
                 if tagtide(home, "backtest", task, "--out", str(out), "--no-plots") != 0:
                     yield f"{out.stem}: left as it was, the backtest was refused"
                     continue
-                shutil.copyfile(out, RESULTS / out.name)
-                _note_environment(out.stem)
+                shutil.copyfile(out, results / out.name)
+                _note_environment(results / ENVIRONMENTS, out.stem)
                 yield f"{out.stem}: {time.perf_counter() - begun:.0f} s"
 
 
-def _note_environment(name: str) -> None:
-    known: dict[str, Any] = {}
-    if ENVIRONMENTS.is_file():
-        known = json.loads(ENVIRONMENTS.read_text(encoding="utf-8"))
+def _note_environment(path: Path, name: str) -> None:
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     known[name] = environment()
-    ENVIRONMENTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

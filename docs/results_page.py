@@ -73,7 +73,7 @@ SAID = {
 
 INTRODUCTION = (
     "What the models would have been worth, had they been trained back then: every figure comes from "
-    "`tagtide backtest` on public data and stands in a [JSON beside this page](results). This page is written "
+    "`tagtide backtest` on public data and stands in a [JSON beside this page](results). It is written "
     "from those by `docs/refresh_results.py`; a test holds both against each other."
 )
 

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 from rich.console import Console
 
+from configs.errors import TagtideError
 from configs.settings import load_settings
+from features.event_log import EventLog, open_engine
 from features.lake import Lake
 from pipelines.backtest import as_table
 from pipelines.backtest_runs import Asked, backtest
@@ -179,6 +182,26 @@ def test_a_family_that_the_data_cannot_carry_is_skipped_by_name_and_alone_it_is_
     run = shop.run("backtest", "tags", "--families", "brand_preference", "--no-plots")
     assert (run.code, run.out) == (2, "")
     assert "brand_preference: the data has no events with a brand" in run.err
+
+
+def test_a_home_of_posted_events_chooses_its_days_from_their_span(shop, tmp_path):
+    copy = shop.copy(tmp_path)
+    shutil.rmtree(copy.home.sources)
+    found = copy.run("backtest", "clv", "--no-plots", "--json").json
+    end = copy.known["event_time"].max()
+    midnight = (end - timedelta(days=90)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert (found["source"], found["currency"], found["decided_by"]) == ("posted events", None, "span")
+    assert datetime.fromisoformat(found["as_of"]) == midnight
+    assert list(copy.home.reports.glob("backtest-clv-*-90d.json")) != []
+
+
+def test_what_was_posted_and_not_yet_moved_to_the_lake_counts(home):
+    settings = load_settings(home.root, {}).settings
+    engine = open_engine(settings.database_url, home)
+    EventLog(engine).append(events(24 * 5))
+    engine.dispose()
+    with pytest.raises(TagtideError, match=r"5\.0 days, where 121 are needed"):
+        backtest(home, settings, "tags", unheard(), Asked())
 
 
 def test_an_earlier_backtest_is_drawn_anew_without_any_data(tmp_path):
