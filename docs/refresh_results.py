@@ -23,7 +23,7 @@ from typing import Any
 
 from results_page import PICTURES, Result, results_page
 
-from training.curves import curves_of
+from training.backtest_curves import curves_of
 from training.plots import write_plot
 
 DOCS = Path(__file__).resolve().parent

@@ -9,6 +9,7 @@ from typing import Any
 
 from results_goals import Verdict, verdicts
 
+from training.backtest_curves import curves_of
 from training.backtest_figures import (
     FigureTable,
     contract_rows,
@@ -19,7 +20,6 @@ from training.backtest_figures import (
     skipped_of,
     tables_of,
 )
-from training.curves import curves_of
 
 PICTURES = "images/results"
 

@@ -9,6 +9,7 @@ from typing import Any
 from monitoring.curve_chart import CurveChart, curve_chart
 from monitoring.page import installed_version, page_environment
 from monitoring.report_page import MARKS
+from training.backtest_curves import curves_of
 from training.backtest_figures import (
     FIGURES,
     contract_rows,
@@ -19,7 +20,6 @@ from training.backtest_figures import (
     skipped_of,
     tables_of,
 )
-from training.curves import curves_of
 
 DECIDED = {
     "option": "dates given on the command line",

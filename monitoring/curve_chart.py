@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitoring.charts import Dot, Tick, path_through
-from training.curves import Curve, Series, written
+from training.backtest_curves import Curve, Series, written
 
 BARS_SHARE = 0.8
 """Of the room between two marks that their bars fill."""

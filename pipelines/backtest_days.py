@@ -28,6 +28,11 @@ class Span:
     first: datetime
     last: datetime
 
+    @property
+    def days(self) -> float:
+        """Its length."""
+        return (self.last - self.first) / timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class ClvRun:
@@ -100,6 +105,7 @@ def days_to_test(
             f"ends at {span.last.isoformat()}",
             f"choose an --as-of at or before {latest.isoformat(timespec='minutes')}",
         )
+    require_begun(span, closed[0])
     return BacktestDays(closed, "mapping" if as_of is None else "option")
 
 
@@ -134,6 +140,39 @@ def clv_runs(
 
 
 def _last_closed(span: Span, settings: Settings, horizon_days: int) -> datetime:
-    """Return the last midnight after which the data goes on for a whole horizon."""
+    """Return the last midnight after which the data goes on for a whole horizon.
+
+    Raises
+    ------
+    CommandError
+        If too little history is left before it.
+    """
+    from training.clv_cutoffs import MIN_HISTORY_DAYS
+
     latest = (span.last - timedelta(days=horizon_days)).astimezone(settings.zone)
-    return latest.replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = latest.replace(hour=0, minute=0, second=0, microsecond=0)
+    before = 2 * MIN_HISTORY_DAYS
+    if midnight - span.first < timedelta(days=before):
+        raise CommandError(
+            f"value over {horizon_days} days needs {before} days of history before its cut-off and "
+            f"{horizon_days} after it; the data has {span.days:.1f}, from {span.first.isoformat()} to "
+            f"{span.last.isoformat()}",
+            "import more history, or choose a shorter --horizon-days",
+        )
+    return midnight
+
+
+def require_begun(span: Span, as_of: datetime) -> None:
+    """Refuse an instant by which nothing had happened.
+
+    Raises
+    ------
+    CommandError
+        Naming the data's span.
+    """
+    if as_of <= span.first:
+        raise CommandError(
+            f"nothing had happened by {as_of.isoformat()}; the data goes from {span.first.isoformat()} to "
+            f"{span.last.isoformat()}",
+            "choose a later --as-of",
+        )

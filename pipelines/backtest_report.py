@@ -115,7 +115,7 @@ def write_pictures(places: Places, task: str, found: Mapping[str, Any], stages: 
         As it stands in the JSON, so that the file alone gives the same pictures.
     """
     from monitoring.backtest_page import render_backtest
-    from training.curves import KINDS, curves_of
+    from training.backtest_curves import KINDS, curves_of
     from training.plots import write_plot
 
     stages.plan(1)

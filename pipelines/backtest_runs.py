@@ -16,7 +16,7 @@ import polars as pl
 from configs.errors import TagtideError
 from configs.home import Home
 from configs.settings import Settings
-from pipelines.backtest_days import ClvRun, Span, clv_runs, data_span, days_to_test
+from pipelines.backtest_days import ClvRun, Span, clv_runs, data_span, days_to_test, require_begun
 from pipelines.build_features import write_snapshots
 from pipelines.errors import CommandError, MissingStepError
 from pipelines.stages import Stages
@@ -282,6 +282,7 @@ def _clv_run(run: _Run, asked: ClvRun) -> dict[str, Any]:
     from training.backtest import backtest_clv
     from training.datasets import key_frame
 
+    require_begun(run.span, asked.as_of)
     bench = run.bench(asked.as_of)
     rows = bench.clv_rows(asked.horizon_days)
     write_snapshots(run.home, run.settings, bench, [rows], run.stages, with_pairs=False)

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.curves import Curve, Guide, Series, written
+from training.backtest_curves import Curve, Guide, Series, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ import pytest
 
 from monitoring.curve_chart import curve_chart
 from tests.made_backtests import made_propensity, made_tags, made_value
-from training.curves import curves_of
+from training.backtest_curves import curves_of
 
 
 def charts(found) -> dict[str, object]:

@@ -72,3 +72,17 @@ def test_value_is_measured_as_the_mapping_says_unless_an_option_does(settings):
     assert ([run.name for run in runs], decided_by) == (["2024-06-09/183d", "2024-09-09/90d"], "mapping")
     at = datetime(2024, 5, 1, tzinfo=UTC)
     assert clv_runs(YEAR, settings, plan, at, None) == ([ClvRun(at, 90)], "option")
+
+
+def test_a_span_too_short_for_value_is_told_what_is_needed(settings):
+    month = Span(MONDAY, MONDAY + timedelta(days=31))
+    with pytest.raises(CommandError, match=r"needs 60 days .* and 90 after it; the data has 31\.0"):
+        clv_runs(month, settings, (), None, None)
+    exactly = Span(MONDAY, MONDAY + timedelta(days=150))
+    (run,), _ = clv_runs(exactly, settings, (), None, None)
+    assert run.as_of == MONDAY + timedelta(days=60)
+
+
+def test_an_instant_before_the_data_is_refused_with_its_span(settings):
+    with pytest.raises(CommandError, match=r"nothing had happened by 2023-.*the data goes from 2024-01-01"):
+        days_to_test(YEAR, settings, None, datetime(2023, 5, 1, tzinfo=UTC), 72)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.made_backtests import made_propensity, made_tags, made_value
 from tests.monitoring.test_report_page import Page
-from training.curves import curves_of
+from training.backtest_curves import curves_of
 from training.plots import DOTS_PER_INCH, SIZE_INCHES, draw, undrawable_letters, write_plot
 
 LETTERS = frozenset(range(0x2500))

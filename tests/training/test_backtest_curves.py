@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.made_backtests import coverage_point, made_propensity, made_tags, made_value
-from training.curves import Curve, curves_of, money_unit
+from training.backtest_curves import Curve, curves_of, money_unit
 
 
 def by_stem(found) -> dict[str, Curve]:

@@ -93,7 +93,7 @@ class Curve:
     def file_stem(self) -> str:
         """Name for files.
 
-        >>> from training.curves import curves_of
+        >>> from training.backtest_curves import curves_of
         >>> curves_of({"72h": {"lift_curve": [{"share": 0.5, "lift": 1.5}]}}).curves[0].file_stem
         'lift-72h'
         """
