@@ -279,9 +279,10 @@ def _clv(run: _Run) -> dict[str, Any]:
 
 
 def _clv_run(run: _Run, asked: ClvRun) -> dict[str, Any]:
-    from training.backtest import backtest_clv
+    from training.backtest import backtest_clv, require_closed
     from training.datasets import key_frame
 
+    require_closed(asked.as_of, asked.horizon_days, run.span.last)
     require_begun(run.span, asked.as_of)
     bench = run.bench(asked.as_of)
     rows = bench.clv_rows(asked.horizon_days)

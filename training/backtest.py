@@ -12,7 +12,7 @@ import polars as pl
 
 from configs.settings import Settings
 from features.tags import TagFamily
-from features.windows import DAY_US, to_us
+from features.windows import to_us
 from training.clv_bundle import JoinedFeatures, measure_clv
 from training.datasets import CENSUS, TEST, DecisionRows, active_at, key_frame
 from training.errors import TrainingDataError
@@ -158,6 +158,22 @@ def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join
     return evaluate_propensity(data, TEST, scores, fit_baselines(data), settings.seed)
 
 
+def require_closed(as_of: datetime, horizon_days: int, end: datetime) -> None:
+    """Refuse a horizon of CLV that the data does not reach over; a part of its last day may be missing.
+
+    Raises
+    ------
+    TrainingDataError
+        Naming the data's end.
+    """
+    if as_of + timedelta(days=horizon_days - 1) > end:
+        raise TrainingDataError(
+            f"CLV as of {as_of.isoformat()}: {horizon_days} days reach past the data's end, "
+            f"{end.isoformat()}",
+            "choose an earlier --as-of or a shorter --horizon-days",
+        )
+
+
 def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> dict[str, Any]:
     """Train as of the workbench's instant, and compare with what was spent since.
 
@@ -175,12 +191,7 @@ def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> d
     # Of any event: a shop that sold nothing on its last days is closed nevertheless.
     end: datetime = bench.events.select(pl.col("event_time").max()).item()
     end_us = to_us(end)
-    if as_of_us + horizon_days * DAY_US > end_us + DAY_US:
-        raise TrainingDataError(
-            f"CLV as of {bench.as_of.isoformat()}: {horizon_days} days reach past the data's end, "
-            f"{end.isoformat()}",
-            "choose an earlier --as-of or a shorter --horizon-days",
-        )
+    require_closed(bench.as_of, horizon_days, end)
     return measure_clv(
         bench.spend,
         JoinedFeatures(joined, bench.spend.customers),
