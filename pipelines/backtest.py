@@ -80,7 +80,7 @@ def command(
       tagtide backtest tags --families interest
       tagtide backtest propensity --out propensity.json
       tagtide backtest clv --as-of 2017-10-01 --horizon-days 90
-      tagtide backtest tags --from tags.json               its page and plots once more
+      tagtide backtest tags --from tags.json   draw its page and plots anew
     """
     invocation = ctx.ensure_object(Invocation)
     if task not in TASKS:
@@ -149,6 +149,17 @@ def _say(invocation: Invocation, written: Written) -> None:
         say(f"page: {written.page}", soft_wrap=True, markup=False)
 
 
+def _cell(value: float | None) -> str:
+    """Write a figure for a table: counts in full.
+
+    >>> _cell(33456), _cell(0.812345), _cell(None)
+    ('33,456', '0.8123', '')
+    """
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
 def as_table(task: str, found: Mapping[str, Any]) -> Any:
     """Show figures as tables: models beside their baselines, or families without any side by side."""
     from rich.console import Group
@@ -165,7 +176,7 @@ def as_table(task: str, found: Mapping[str, Any]) -> Any:
         for name in figures.columns:
             table.add_column(name, justify="right", overflow="fold")
         for name, values in figures.rows:
-            table.add_row(name, *("" if value is None else f"{value:,.4g}" for value in values))
+            table.add_row(name, *map(_cell, values))
         shown.append(table)
     shown += [Text(f"{name} was not measured: {why}") for name, why in skipped_of(found).items()]
     return Group(*shown)
