@@ -184,7 +184,8 @@ def _tags(run: _Run) -> dict[str, Any]:
     refusals: list[TagtideError] = []
     if chosen:
         run.stages.plan(1 + len(chosen))
-        write_snapshots(run.home, run.settings, bench, [bench.tag_rows], run.stages)
+        keyed = any(family.key is not None for family in chosen)
+        write_snapshots(run.home, run.settings, bench, [bench.tag_rows], run.stages, with_pairs=keyed)
         run.stages.finish()
 
     def measure(family: TagFamily) -> dict[str, Any]:
