@@ -148,6 +148,16 @@ def _propensity(name: str, part: Part) -> Iterator[Verdict]:
             f"at least +{GAIN_OVER_RFM}",
             gain >= GAIN_OVER_RFM,
         )
+    eligible, scored = part.get("eligible"), part.get("scored")
+    if is_figure(eligible) and is_figure(scored):
+        yield Verdict(name, "customers scored", f"{scored:,}", f"all {eligible:,}", scored == eligible)
+    newcomers = part.get("cold_start") or {}
+    prior, low, high = (newcomers.get(key) for key in ("prior", "observed_low", "observed_high"))
+    if is_figure(prior) and is_figure(low) and is_figure(high):
+        among = f"{low:.1%} to {high:.1%}"
+        yield Verdict(
+            name, "cold start prior", f"{prior:.1%}", f"what newcomers do: {among}", low <= prior <= high
+        )
     lower = part.get("auc_gain_lower")
     if is_figure(lower):
         yield Verdict(name, label_of("auc_gain_lower"), shown("auc_gain_lower", lower), "above 0", lower > 0)

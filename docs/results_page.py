@@ -16,6 +16,7 @@ from training.backtest_figures import (
     is_figure,
     label_of,
     parts_of,
+    reasons_of,
     shown,
     skipped_of,
     tables_of,
@@ -121,9 +122,7 @@ def _section(one: Result) -> str:
     for table in tables_of(found):
         title = f"`{table.part}`" if table.part else ""
         parts += [title, _table(table, found)] if title else [_table(table, found)]
-        level = parts_of(found).get(table.part, {}).get("level_reason")
-        if level:
-            parts.append(f"Level: {level}.")
+        parts += [f"{reason}." for reason in reasons_of(parts_of(found).get(table.part, {}))]
     parts += [f"- `{name}` was not measured: {why}" for name, why in skipped_of(found).items()]
     parts += _contracts(found)
     parts += [

@@ -16,6 +16,7 @@ from training.backtest_figures import (
     is_figure,
     label_of,
     parts_of,
+    reasons_of,
     shown,
     skipped_of,
     tables_of,
@@ -69,11 +70,7 @@ def render_backtest(task: str, found: Mapping[str, Any]) -> str:
         skipped=skipped_of(found),
         tables=tables,
         contracts={name: rows for name, part in parts_of(found).items() if (rows := contract_rows(part))},
-        levels={
-            name: f"{part['level']}: {part['level_reason']}"
-            for name, part in parts_of(found).items()
-            if part.get("level") and part.get("level_reason")
-        },
+        reasons={name: reasons for name, part in parts_of(found).items() if (reasons := reasons_of(part))},
         meanings={name: FIGURES[name] for name in dict.fromkeys(named) if name in FIGURES},
         version=installed_version(),
     )
@@ -102,24 +99,27 @@ def _headlines(task: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
         names = [one for one in HEADLINES.get(task, ()) if is_figure(part.get(one))]
         if "skipped" in part or not names:
             continue
-        contract = part.get("contract")
-        demanded = contract.get("precision") if isinstance(contract, Mapping) else None
-        verdict = None
-        if demanded is not None:
-            met = part[names[0]] >= demanded
-            verdict = (
-                "good" if met else "bad",
-                f"contract {demanded:.0%} {'met' if met else 'missed'}",
-            )
         cards.append(
             {
                 "part": name,
                 "first": (names[0], part[names[0]]),
                 "others": [(one, part[one]) for one in names[1:]],
-                "verdict": verdict,
+                "verdict": _verdict(part),
             }
         )
     return cards
+
+
+def _verdict(part: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return tone and words: whether the test days kept what the family's contract promises."""
+    contract = part.get("contract")
+    demanded = contract.get("precision") if isinstance(contract, Mapping) else None
+    if demanded is None:
+        return None
+    if not is_figure(part.get("precision_observed")):
+        return "", "no tag given out"
+    met = part["precision_observed"] >= demanded
+    return "good" if met else "bad", f"contract {demanded:.0%} {'met' if met else 'missed'}"
 
 
 def _by_part(found: Mapping[str, Any], charts: list[CurveChart]) -> dict[str, list[CurveChart]]:

@@ -117,6 +117,21 @@ def test_a_total_that_whales_decide_is_met_without_them_or_where_chance_explains
     assert (plain[0].figure, plain[0].met) == ("total off by", False)
 
 
+@pytest.mark.parametrize(("prior", "met"), [(0.25, True), (0.31, False)])
+def test_a_prior_is_right_where_newcomers_may_well_do_so(goals: ModuleType, prior: float, met: bool):
+    found = made_propensity()
+    found["72h"] |= {
+        "cold_start": {"prior": prior, "observed_low": 0.2, "observed_high": 0.3},
+        "eligible": 10,
+        "scored": 10,
+    }
+    verdicts = {
+        one.figure: one for one in goals.verdicts("completejourney", "propensity", found) if one.part == "72h"
+    }
+    assert verdicts["cold start prior"].met is met
+    assert verdicts["customers scored"].met
+
+
 def test_a_figure_that_is_not_there_is_neither_met_nor_missed(goals: ModuleType):
     found = made_tags()
     del found["interest"]["precision_wilson_low"]

@@ -15,6 +15,10 @@ RUN_FACTS = frozenset({"rows", "seconds", "peak_gb"})
 """Of the run as a whole: no figure of a model."""
 
 
+NO_FIGURES = frozenset({"contract", "suspended", "test_days"})
+"""Objects within a part that hold no figures of it."""
+
+
 @dataclass(frozen=True)
 class FigureKind:
     """How a figure is called and written.
@@ -137,6 +141,21 @@ FIGURES: Mapping[str, FigureKind] = {
     "interval_coverage_80_buyers": FigureKind(
         "80 % interval holds, buyers", "The same among those who bought.", _share
     ),
+    "interval_coverage_80_non_buyers": FigureKind(
+        "80 % interval holds, others", "The same among those who did not buy.", _share
+    ),
+    "eligible": FigureKind("eligible", "Customers at test midnights who should get an answer.", _count),
+    "scored": FigureKind("scored", "How many of them got one.", _count),
+    "cold_start.prior": FigureKind(
+        "cold start: prior", "What is answered of customers of whom nothing is known.", _share
+    ),
+    "cold_start.observed": FigureKind("cold start: observed", "What newcomers did.", _share),
+    "cold_start.observed_low": FigureKind(
+        "cold start: observed, low", "Lower end of its 90 % interval.", _share
+    ),
+    "cold_start.observed_high": FigureKind(
+        "cold start: observed, high", "Upper end of its 90 % interval.", _share
+    ),
     "rows": FigureKind("rows", "Customers at instants.", _count),
     "customers": FigureKind("customers", "Customers the figures are about.", _count),
     "horizon_days": FigureKind("horizon, days", "How far the forecast looks ahead.", _count),
@@ -155,10 +174,10 @@ def is_figure(value: object) -> bool:
 def label_of(name: str) -> str:
     """Return what a figure is called in words.
 
-    >>> label_of("auc"), label_of("some_new_figure")
-    ('AUC', 'some new figure')
+    >>> label_of("auc"), label_of("some_new.figure")
+    ('AUC', 'some new: figure')
     """
-    return FIGURES[name].label if name in FIGURES else name.replace("_", " ")
+    return FIGURES[name].label if name in FIGURES else name.replace("_", " ").replace(".", ": ")
 
 
 def shown(name: str, value: float | None) -> str:
@@ -242,17 +261,31 @@ def baselines_of(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
+def reasons_of(part: Mapping[str, Any]) -> list[str]:
+    """Return why a part's model is what it is, in words.
+
+    >>> reasons_of({"level_reason": "bgnbd_gg by rule", "ranking_reason": ""})
+    ['Level: bgnbd_gg by rule']
+    """
+    named = (("Level", "level_reason"), ("Ranking", "ranking_reason"))
+    return [f"{title}: {part[key]}" for title, key in named if part.get(key)]
+
+
+def _flat(part: Mapping[str, Any]) -> dict[str, float]:
+    """Return a part's own figures, those of an object within it under a dotted name."""
+    flat: dict[str, float] = {}
+    for name, value in part.items():
+        if is_figure(value):
+            flat[name] = value
+        elif isinstance(value, Mapping) and name not in NO_FIGURES and not name.startswith(BASELINE):
+            flat |= {f"{name}.{inner}": one for inner, one in value.items() if is_figure(one)}
+    return flat
+
+
 def _table(part: str, columns: Mapping[str, Mapping[str, Any]]) -> FigureTable:
-    names = dict.fromkeys(
-        name
-        for column in columns.values()
-        for name, value in column.items()
-        if is_figure(value) and name not in RUN_FACTS
-    )
-    rows = tuple(
-        (name, tuple(value if is_figure(value := column.get(name)) else None for column in columns.values()))
-        for name in names
-    )
+    flat = [_flat(column) for column in columns.values()]
+    names = dict.fromkeys(name for column in flat for name in column if name not in RUN_FACTS)
+    rows = tuple((name, tuple(column.get(name) for column in flat)) for name in names)
     return FigureTable(part, tuple(columns), rows)
 
 

@@ -51,7 +51,7 @@ def test_every_model_stands_beside_its_baselines() -> None:
     assert "2011-09-09/90d: total off by −3.4%" in value
     assert "total off by −3.4% +30.0%" in value
     assert "Dates given on the command line" in value
-    assert "seasonal: two years of history" in value
+    assert "Level: two years of history" in value
 
 
 def test_the_charts_have_words_for_those_who_cannot_see_them() -> None:
@@ -67,3 +67,10 @@ def test_a_backtest_of_nothing_says_so() -> None:
     words = Page(render_backtest("tags", found)).words
     assert "Nothing could be measured" in words
     assert "cart_abandoner was not measured" in words
+
+
+def test_a_family_that_gives_nothing_out_neither_keeps_nor_breaks_its_contract() -> None:
+    found = made_tags()
+    found["high_intent"] |= {"precision_observed": None, "precision_strict": None}
+    words = Page(render_backtest("tags", found)).words
+    assert "high_intent: useful tags per customer-day 0.000 ○ no tag given out" in words

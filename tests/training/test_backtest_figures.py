@@ -47,3 +47,13 @@ def test_every_figure_can_be_written_and_none_is_a_dash():
     for name in FIGURES:
         assert any(letter.isdigit() for letter in shown(name, 0.5))
         assert shown(name, None) == shown(name, float("nan")) == "–"
+
+
+def test_figures_of_an_object_within_a_part_stand_in_its_table_under_a_dotted_name():
+    found = made_propensity()
+    found["72h"]["cold_start"] = {"prior": 0.21, "observed": 0.2, "why": "newcomers"}
+    found["72h"]["test_days"] = {"count": 29}
+    rows = dict(tables_of(found)[0].rows)
+    assert rows["cold_start.prior"] == (0.21, None)
+    assert not {"cold_start.why", "test_days.count"} & rows.keys()
+    assert shown("cold_start.prior", 0.21) == "21.0%"
