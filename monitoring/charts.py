@@ -89,7 +89,7 @@ def precision_chart(days: Sequence[DayPrecision], contract: float | None, floor:
             runs[-1].append(day)
     runs = [run for run in runs if run]
 
-    line = " ".join(_path([(left(d), top(d.precision_observed or 0.0)) for d in run]) for run in runs)
+    line = " ".join(path_through([(left(d), top(d.precision_observed or 0.0)) for d in run]) for run in runs)
     band = " ".join(
         _band(
             [(left(d), top(max(floor, d.wilson_high or 0.0))) for d in run],
@@ -144,10 +144,15 @@ def _band(
         (x, top), (_, bottom) = high[0], low[0]
         high = [(x - least_width / 2, top), (x + least_width / 2, top)]
         low = [(x - least_width / 2, bottom), (x + least_width / 2, bottom)]
-    return _path([*high, *reversed(low)]) + "Z"
+    return path_through([*high, *reversed(low)]) + "Z"
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def path_through(points: Sequence[tuple[float, float]]) -> str:
+    """Return the SVG path through some points.
+
+    >>> path_through([(0, 10), (50, 2.5)])
+    'M0 10L50 2.5'
+    """
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
 
 

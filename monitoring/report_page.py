@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from monitoring.charts import PrecisionChart, axis_floor, precision_chart
 from monitoring.drift import DRIFTED_PSI, FeatureDrift
 from monitoring.figures import Figures
+from monitoring.page import page_environment
 from monitoring.precision import DayPrecision
 
 STATUS_MEANINGS = {
@@ -38,7 +39,6 @@ MARKS = {"good": "✓", "warn": "▲", "bad": "✕", "": "○"}
 """Besides the colour, for those who do not see it."""
 
 DRIFT_ROWS_SHOWN = 12
-DASH = "–"
 
 
 def render_page(figures: Figures, *, version: str, evidently_file: str | None, evidently_rows: int) -> str:
@@ -53,22 +53,8 @@ def render_page(figures: Figures, *, version: str, evidently_file: str | None, e
     evidently_rows
         Most rows a side it was sampled to.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("monitoring", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = page_environment()
     environment.filters.update(
-        share=_share,
-        times=_times,
-        decimals=_decimals,
-        count=lambda value: f"{value:,}",
-        plain=_plain,
-        finite=lambda value: value if math.isfinite(value) else None,
         instant=_instant,
         psi_width=_psi_width,
         tone=lambda name: TONES.get(name, ""),
@@ -105,38 +91,6 @@ def _charts(figures: Figures) -> list[PrecisionChart]:
 def _split(drift: Sequence[FeatureDrift]) -> list[tuple[Sequence[FeatureDrift], bool]]:
     """Return the rows to show at once, and the rest."""
     return [(drift[:DRIFT_ROWS_SHOWN], False), (drift[DRIFT_ROWS_SHOWN:], True)]
-
-
-def _share(value: float | None, digits: int = 1) -> str:
-    return DASH if value is None or math.isnan(value) else f"{value:.{digits}%}"
-
-
-def _times(value: float | None) -> str:
-    """Show a ratio.
-
-    >>> _times(2.345), _times(155.08), _times(None)
-    ('2.35×', '155×', '–')
-    """
-    if value is None:
-        return DASH
-    return f"{value:.2f}×" if value < 10 else f"{value:.0f}×"
-
-
-def _decimals(value: float | None, digits: int) -> str:
-    return DASH if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _plain(value: float) -> str:
-    """Show a number of unknown size.
-
-    >>> _plain(1234567.0), _plain(12.3456), _plain(0.0), _plain(0.01234)
-    ('1,234,567', '12.3', '0', '0.0123')
-    """
-    if math.isnan(value):
-        return DASH
-    if abs(value) >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
 
 
 def _instant(value: datetime, zone: ZoneInfo) -> str:

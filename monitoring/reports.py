@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +14,7 @@ from monitoring.drift import DriftInputs
 from monitoring.errors import ReportError
 from monitoring.evidently_report import ROWS_MAX, write_evidently
 from monitoring.figures import Figures
+from monitoring.page import installed_version
 from monitoring.report_page import render_page
 
 PAGE = "index.html"
@@ -69,7 +69,7 @@ def write_report(
             evidently.unlink(missing_ok=True)
         page = render_page(
             figures,
-            version=_version(),
+            version=installed_version(),
             evidently_file=EVIDENTLY_PAGE if evidently.exists() else None,
             evidently_rows=ROWS_MAX,
         )
@@ -90,10 +90,3 @@ def _replace(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
-
-
-def _version() -> str:
-    try:
-        return version("tagtide")
-    except PackageNotFoundError:
-        return "(not installed)"

@@ -229,7 +229,15 @@ def test_the_page_of_features_tells_every_feature_its_window_unit_meaning_null_a
 
 
 @pytest.mark.parametrize(
-    "name", ["feature_catalogue", "generate_reference", "refresh_readme", "readme_replies"]
+    "name",
+    [
+        "feature_catalogue",
+        "generate_reference",
+        "refresh_readme",
+        "readme_replies",
+        "results_goals",
+        "results_page",
+    ],
 )
 def test_the_examples_of_the_scripts_that_write_documents_are_true(
     name: str, monkeypatch: pytest.MonkeyPatch

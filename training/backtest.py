@@ -12,7 +12,7 @@ import polars as pl
 
 from configs.settings import Settings
 from features.tags import TagFamily
-from features.windows import DAY_US, to_us
+from features.windows import to_us
 from training.clv_bundle import JoinedFeatures, measure_clv
 from training.datasets import CENSUS, TEST, DecisionRows, active_at, key_frame
 from training.errors import TrainingDataError
@@ -36,6 +36,9 @@ from training.workbench import Workbench
 
 Join = Callable[[str, pl.DataFrame], pl.DataFrame]
 """Asks the feature service of a name for the inputs of rows of keys and instants."""
+
+TRAINING_DAYS = 90
+"""How much history a backtest that chooses its own days wants before the first of them."""
 
 TEST_DAYS = 30
 """How many days before the data's end the test begins, unless a mapping or option says otherwise."""
@@ -68,10 +71,13 @@ def span_days(first: datetime, last: datetime, settings: Settings, horizon_hours
     latest = (last - timedelta(hours=horizon_hours)).astimezone(settings.zone)
     end = latest.replace(hour=0, minute=0, second=0, microsecond=0)
     days = [end - timedelta(days=back) for back in range(0, TEST_DAYS, 2)][::-1]
-    if days[0] - first < timedelta(days=90):
+    if days[0] - first < timedelta(days=TRAINING_DAYS):
+        has = (last - first) / timedelta(days=1)
+        needed = TRAINING_DAYS + (end - days[0]).days + horizon_hours / 24
         raise TrainingDataError(
-            f"a backtest needs 90 days before its first test day {days[0].date()}; the data begins "
-            f"{first.isoformat()}",
+            f"a backtest needs {TRAINING_DAYS} days before its first test day {days[0].date()}; the data "
+            f"begins {first.isoformat()} and ends {last.isoformat()}: {has:.1f} days, where {needed:.0f} are "
+            f"needed to test what happens within {horizon_hours} h",
             "import more history",
         )
     return days
@@ -152,6 +158,22 @@ def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join
     return evaluate_propensity(data, TEST, scores, fit_baselines(data), settings.seed)
 
 
+def require_closed(as_of: datetime, horizon_days: int, end: datetime) -> None:
+    """Refuse a horizon of CLV that the data does not reach over; a part of its last day may be missing.
+
+    Raises
+    ------
+    TrainingDataError
+        Naming the data's end.
+    """
+    if as_of + timedelta(days=horizon_days - 1) > end:
+        raise TrainingDataError(
+            f"CLV as of {as_of.isoformat()}: {horizon_days} days reach past the data's end, "
+            f"{end.isoformat()}",
+            "choose an earlier --as-of or a shorter --horizon-days",
+        )
+
+
 def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> dict[str, Any]:
     """Train as of the workbench's instant, and compare with what was spent since.
 
@@ -166,12 +188,10 @@ def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> d
         If the horizon reaches past the data's end.
     """
     settings, as_of_us = bench.settings, to_us(bench.as_of)
-    end_us = int(bench.spend.time_us.max())
-    if as_of_us + horizon_days * DAY_US > end_us + DAY_US:
-        raise TrainingDataError(
-            f"CLV as of {bench.as_of.isoformat()}: {horizon_days} days reach past the data's end",
-            "choose an earlier --as-of or a shorter --horizon-days",
-        )
+    # Of any event: a shop that sold nothing on its last days is closed nevertheless.
+    end: datetime = bench.events.select(pl.col("event_time").max()).item()
+    end_us = to_us(end)
+    require_closed(bench.as_of, horizon_days, end)
     return measure_clv(
         bench.spend,
         JoinedFeatures(joined, bench.spend.customers),
