@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import polars as pl
 import typer
 
-from configs.errors import did_you_mean
+from configs.errors import TagtideError, did_you_mean
 from configs.home import Home
 from configs.settings import Settings
 from pipelines.build_features import latest_known, write_snapshots
@@ -27,7 +27,7 @@ from pipelines.measurements import record_measurement
 from pipelines.tag_families import names_in, require_known
 
 if TYPE_CHECKING:
-    from features.mapping import Census, EvaluationPlan
+    from features.mapping import Census, EvaluationPlan, PropensityPlan
     from training.backtest import BacktestDays
     from training.workbench import Workbench
 
@@ -145,12 +145,16 @@ def _days(
 
 
 def _bench(
-    events: pl.DataFrame, as_of: datetime, settings: Settings, test_days: Sequence[datetime] = ()
+    events: pl.DataFrame,
+    as_of: datetime,
+    settings: Settings,
+    test_days: Sequence[datetime] = (),
+    propensity_plans: Mapping[str, PropensityPlan] | None = None,
 ) -> Workbench:
     from features.tags import load_catalogue
     from training.workbench import Budget, Workbench
 
-    return Workbench(events, as_of, settings, load_catalogue(), Budget(), test_days)
+    return Workbench(events, as_of, settings, load_catalogue(), Budget(), test_days, propensity_plans)
 
 
 def _join(home: Home, settings: Settings, say: Say) -> Callable[[str, pl.DataFrame], pl.DataFrame]:
@@ -196,19 +200,30 @@ def _propensity(
     asked: Asked,
 ) -> Answer:
     from training.backtest import backtest_propensity, backtest_rows
-    from training.propensity import ELIGIBLE_US, HORIZONS_HOURS
+    from training.errors import TrainingDataError
+    from training.propensity_rows import ELIGIBLE_US, HORIZONS_HOURS
 
-    planned = {} if plan is None else {one.horizon_hours: one.census for one in plan.propensity}
+    planned = {} if plan is None else {one.horizon_hours: one for one in plan.propensity}
     found: dict[str, Any] = {}
+    refusals: list[TagtideError] = []
     instant = decided_by = ""
     for horizon, hours in HORIZONS_HOURS.items():
-        days = _days(events, settings, planned.get(hours), asked.as_of, hours)
-        bench = _bench(events, days.days[0], settings)
-        rows = [bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)]
-        write_snapshots(home, settings, bench, rows, say, with_pairs=False)
-        say(f"backtesting propensity within {horizon}")
-        found[horizon] = backtest_propensity(bench, horizon, days, _join(home, settings, say))
+        its_plan = planned.get(hours)
+        try:
+            days = _days(events, settings, its_plan.census if its_plan else None, asked.as_of, hours)
+            plans = {horizon: its_plan} if its_plan and days.decided_by == "mapping" else {}
+            bench = _bench(events, days.days[0], settings, propensity_plans=plans)
+            rows = [bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)]
+            write_snapshots(home, settings, bench, rows, say, with_pairs=False)
+            say(f"backtesting propensity within {horizon}")
+            found[horizon] = backtest_propensity(bench, horizon, days, _join(home, settings, say))
+        except (TrainingDataError, CommandError) as refusal:
+            refusals.append(refusal)
+            found[horizon] = {"skipped": refusal.message}
+            continue
         instant, decided_by = days.days[0].isoformat(), days.decided_by
+    if len(refusals) == len(found):
+        raise refusals[0]
     return found, instant, decided_by
 
 
