@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -120,11 +121,11 @@ def _first_census(first_event: datetime, zone: ZoneInfo, warm_up_days: int) -> d
 def _require_days_to_fit(fit: Slice, as_of: datetime, horizon_hours: int, first_event: datetime) -> None:
     left = (fit.last - fit.first).days
     if left < LEAST_FIT_DAYS:
-        span = (as_of - first_event).days
+        span = (as_of - first_event) / timedelta(days=1)
         raise TrainingDataError(
             f"propensity within {horizon_hours} h as of {as_of.isoformat()}: the data begins "
-            f"{first_event.isoformat()}, {span} days before, which leaves fewer than {LEAST_FIT_DAYS} days "
-            f"to fit on; expected {span + LEAST_FIT_DAYS - left} days of history",
+            f"{first_event.isoformat()}, {span:.0f} days before, which leaves fewer than {LEAST_FIT_DAYS} "
+            f"days to fit on; expected {math.ceil(span + LEAST_FIT_DAYS - left)} days of history",
             "choose a later --as-of or import more history",
         )
 
