@@ -6,6 +6,7 @@ import numpy as np
 
 from features import customer_distinct, customer_orders, customer_rhythm, customer_sessions
 from features.customer_rows import (
+    AGEING_SERVICES,
     CATALOGUE,
     CONTEXT_SERVICES,
     PROPENSITY_SERVICES,
@@ -69,7 +70,7 @@ def catalogue() -> list[FeatureDefinition]:
         **dict.fromkeys(SHORT_WINDOWS, CUSTOMER_SERVICES),
         **dict.fromkeys((HOUR_72, DAY_7), CONTEXT_SERVICES),
         **dict.fromkeys((DAY_30, DAY_90), EVERY_SERVICE),
-        **dict.fromkeys((DAY_365, LIFETIME), WORTH_SERVICES),
+        **dict.fromkeys((DAY_365, LIFETIME), AGEING_SERVICES),
     },
 )
 def order_count(rows: CustomerRows, window: Window) -> IntArray:
@@ -83,7 +84,8 @@ def order_count(rows: CustomerRows, window: Window) -> IntArray:
     unit="minor units",
     services={
         **dict.fromkeys((HOUR_72, DAY_7), CUSTOMER_SERVICES),
-        **dict.fromkeys((DAY_30, DAY_90, DAY_365, LIFETIME), WORTH_SERVICES),
+        **dict.fromkeys((DAY_30, DAY_90), WORTH_SERVICES),
+        **dict.fromkeys((DAY_365, LIFETIME), AGEING_SERVICES),
     },
 )
 def spend(rows: CustomerRows, window: Window) -> IntArray:
@@ -113,7 +115,8 @@ def line_count(rows: CustomerRows, window: Window) -> IntArray:
     unit="minor units",
     services={
         DAY_30: CUSTOMER_SERVICES,
-        **dict.fromkeys((DAY_90, LIFETIME), WORTH_SERVICES),
+        DAY_90: WORTH_SERVICES,
+        LIFETIME: AGEING_SERVICES,
     },
 )
 def refund(rows: CustomerRows, window: Window) -> IntArray:
@@ -178,13 +181,13 @@ def seconds_since_last_activity(rows: CustomerRows) -> FloatArray:
     return seconds_between(latest, rows.instants)
 
 
-@_feature(unit="seconds", null="no purchase yet", services=WORTH_SERVICES)
+@_feature(unit="seconds", null="no purchase yet", services=AGEING_SERVICES)
 def seconds_since_first_purchase(rows: CustomerRows) -> FloatArray:
     """Time since the first purchase."""
     return seconds_between(rows.first_purchase, rows.instants)
 
 
-@_feature(unit="seconds", null="no event yet")
+@_feature(unit="seconds", null="no event yet", services=("high_intent_v1",))
 def seconds_since_first_event(rows: CustomerRows) -> FloatArray:
     """Time since the first event of any type."""
     return seconds_between(rows.first("first_event", EVENT_TYPES), rows.instants)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from features.customer_rows import CATALOGUE, WINDOWS, CustomerRows
+from features.customer_rows import CATALOGUE, PROPENSITY_SERVICES, WINDOWS, CustomerRows
 from features.profile import DISTINCT_COLUMNS, DISTINCT_TYPES
-from features.windows import IntArray, Window
+from features.windows import DAY_30, DAY_90, IntArray, Window
 
 UNITS = {"item": "items", "category": "categories", "brand": "brands"}
 
@@ -18,7 +18,8 @@ def _declare(event_type: str, column: str) -> None:
         "one of days or more ends at the profile's boundary."
     )
     name = f"{event_type}_distinct_{column}_count_{{window}}"
-    CATALOGUE.windowed(name, WINDOWS, unit=UNITS[column], services=())(distinct)
+    read_by = dict.fromkeys((DAY_30, DAY_90), PROPENSITY_SERVICES) if event_type == "purchase" else {}
+    CATALOGUE.windowed(name, WINDOWS, unit=UNITS[column], services=read_by)(distinct)
 
 
 for _event_type in DISTINCT_TYPES:

@@ -163,7 +163,11 @@ CONTEXT_SERVICES = (*CUSTOMER_SERVICES, *PAIR_SERVICES)
 WORTH_SERVICES = (*CUSTOMER_SERVICES, *VALUE_SERVICES)
 """and of those that also tell what a customer is worth."""
 
+AGEING_SERVICES = ("high_intent_v1", *VALUE_SERVICES)
+"""Of features that grow with the age of the records, so that later days hold values no earlier one did: they
+made propensities of later days worse and their level wrong on rolling earlier slices."""
+
 PROPENSITY_SERVICES = ("propensity_v1",)
-"""Of features that made propensities better in a backtest, and tags of high intent no better."""
+"""Of features that made propensities better on rolling earlier slices, and tags of high intent no better."""
 
 CATALOGUE: Catalogue[CustomerRows] = Catalogue(CUSTOMER_SERVICES)

@@ -23,7 +23,7 @@ from pipelines.stages import Stages
 from pipelines.tag_families import require_known
 
 if TYPE_CHECKING:
-    from features.mapping import EvaluationPlan
+    from features.mapping import EvaluationPlan, PropensityPlan
     from features.tags import TagFamily
     from training.backtest import BacktestDays
     from training.workbench import Workbench
@@ -64,11 +64,17 @@ class _Run:
     stages: Stages
     asked: Asked
 
-    def bench(self, as_of: datetime, test_days: Sequence[datetime] = ()) -> Workbench:
+    def bench(
+        self,
+        as_of: datetime,
+        test_days: Sequence[datetime] = (),
+        propensity_plans: Mapping[str, PropensityPlan] | None = None,
+    ) -> Workbench:
         from features.tags import load_catalogue
         from training.workbench import Budget, Workbench
 
-        return Workbench(self.events, as_of, self.settings, load_catalogue(), Budget(), test_days)
+        catalogue = load_catalogue()
+        return Workbench(self.events, as_of, self.settings, catalogue, Budget(), test_days, propensity_plans)
 
     @property
     def join(self) -> Callable[[str, pl.DataFrame], pl.DataFrame]:
@@ -201,9 +207,12 @@ def _tags(run: _Run) -> dict[str, Any]:
 
 def _propensity(run: _Run) -> dict[str, Any]:
     from training.backtest import backtest_propensity, backtest_rows
-    from training.propensity import ELIGIBLE_US, HORIZONS_HOURS
+    from training.propensity_rows import ELIGIBLE_US, HORIZONS_HOURS
 
-    planned = {} if run.plan is None else {one.horizon_hours: one.census for one in run.plan.propensity}
+    planned: dict[str, PropensityPlan] = {}
+    if run.plan is not None and run.asked.as_of is None:
+        of_hours = {one.horizon_hours: one for one in run.plan.propensity}
+        planned = {name: of_hours[hours] for name, hours in HORIZONS_HOURS.items() if hours in of_hours}
     found: dict[str, Any] = {name: {} for name in _horizons_asked(run.asked, HORIZONS_HOURS)}
     refusals: list[TagtideError] = []
     days_of: dict[str, BacktestDays] = {}
@@ -214,12 +223,12 @@ def _propensity(run: _Run) -> dict[str, Any]:
         days = days_to_test(
             run.span,
             run.settings,
-            planned.get(HORIZONS_HOURS[horizon]),
+            planned[horizon].census if horizon in planned else None,
             run.asked.as_of,
             HORIZONS_HOURS[horizon],
         )
         at = days.days[0]
-        bench = benches[at] if at in benches else run.bench(at)
+        bench = benches[at] if at in benches else run.bench(at, propensity_plans=planned)
         rows = [bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)]
         benches[at] = bench
         rows_of.setdefault(at, []).extend(rows)

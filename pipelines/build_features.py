@@ -267,7 +267,10 @@ def build_features(
     bench = open_workbench(home, settings, as_of, say, budget)
     snapshots: dict[str, int] = {}
     try:
-        rows = [bench.tag_rows, *(bench.propensity_rows(horizon) for horizon in ("72h", "7d"))]
+        rows = [
+            bench.tag_rows,
+            *(bench.propensity_rows(horizon) for horizon in bench.propensity_horizons()[0]),
+        ]
     except TrainingDataError as error:
         # Too short a history to train on is no reason to forget it online.
         say(f"no features at decision instants: {error}")

@@ -51,7 +51,7 @@ SWEEP_HOURS = 24
 
 SAMPLE_NOTE = (
     "Models are fitted on a sample of decision instants: tags on 20,000 customer-instants out of seven "
-    "months, propensity on 60,000. The service sweeps once a day instead of every hour."
+    "months, propensity on 40,000 per horizon. The service sweeps once a day instead of every hour."
 )
 
 
@@ -208,7 +208,7 @@ def train_and_publish(home: Home, settings: Settings, say: Say) -> list[TrainedM
     from training.datasets import SamplingBudget
     from training.workbench import Budget
 
-    budget = Budget(SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000))
+    budget = Budget(SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000), propensity_rows=40_000)
     bench = open_workbench(home, settings, TRAINED_AS_OF, say, budget)
     trained = train_on(home, settings, bench, ["all"], say)
     say("promoting what beats its baselines")

@@ -33,6 +33,7 @@ CUSTOMERS_SCHEMA: dict[str, Any] = {
     "life_cycle_stage": pl.String(),
     "propensity_72h": pl.Float64(),
     "propensity_7d": pl.Float64(),
+    "propensity_30d": pl.Float64(),
     "clv_horizon_days": pl.Int32(),
     "clv_expected_minor": pl.Int64(),
     "clv_low_minor": pl.Int64(),

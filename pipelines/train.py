@@ -136,7 +136,7 @@ class _Run:
             if task == "tags":
                 rows = [bench.tag_rows]
             elif task == "propensity":
-                rows = [bench.propensity_rows(horizon) for horizon in ("72h", "7d")]
+                rows = [bench.propensity_rows(horizon) for horizon in bench.propensity_horizons()[0]]
             else:
                 rows = [bench.clv_rows(CLV_HORIZON_DAYS)]
         except TrainingDataError as refusal:
@@ -200,21 +200,28 @@ def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say)
     from features.store import training_frame
     from training.datasets import key_frame
     from training.model_inputs import customer_inputs
-    from training.propensity import HORIZONS_HOURS, TASK, PropensityData, purchased_within, train_propensity
+    from training.propensity import TASK, train_propensity
+    from training.propensity_rows import HORIZONS_HOURS, PropensityData, purchased_within
 
+    horizons, left_out = bench.propensity_horizons()
+    for reason in left_out.values():
+        say(f"left out: {reason}")
     data = {}
-    for horizon, hours in HORIZONS_HOURS.items():
+    for horizon in horizons:
         rows = bench.propensity_rows(horizon)
         joined = training_frame(home, settings, "propensity_v1", key_frame(bench.history, rows), say)
         features = {name: joined[name].to_numpy() for name in customer_inputs(TASK)}
-        data[horizon] = PropensityData(rows, features, purchased_within(bench.judge, rows, hours))
-    say("training purchase propensity")
+        bought = purchased_within(bench.judge, rows, HORIZONS_HOURS[horizon])
+        data[horizon] = PropensityData(rows, features, bought)
+    say(f"training purchase propensity within {', '.join(horizons)}")
     return train_propensity(
         data,
         as_of=bench.as_of.isoformat(),
         seed=settings.seed,
         threads=settings.threads,
         fingerprint=bench.fingerprint,
+        newcomers={horizon: bench.newcomers(horizon) for horizon in horizons},
+        left_out=left_out,
     )
 
 
@@ -304,7 +311,7 @@ def command(
 
 HEADLINES = {
     "tags": ("precision_observed", "useful_tags_per_customer_day", "certified_tags"),
-    "propensity": ("72h.auc", "72h.ece", "7d.auc"),
+    "propensity": ("72h.auc", "72h.ece", "7d.auc", "30d.auc"),
     "clv": ("bias", "normalized_gini", "interval_coverage_80"),
 }
 

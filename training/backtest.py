@@ -17,16 +17,14 @@ from training.clv_bundle import JoinedFeatures, measure_clv
 from training.datasets import CENSUS, TEST, DecisionRows, active_at, key_frame
 from training.errors import TrainingDataError
 from training.model_inputs import customer_inputs
-from training.propensity import (
+from training.propensity import TASK, PropensityModel, train_propensity
+from training.propensity_evaluation import evaluate_propensity, fit_baselines
+from training.propensity_rows import (
     ELIGIBLE_US,
+    EVALUATED_DAYS,
     HORIZONS_HOURS,
-    TASK,
     PropensityData,
-    PropensityModel,
-    evaluate_propensity,
-    fit_baselines,
     purchased_within,
-    train_propensity,
 )
 from training.tag_data import base_rates, tag_data
 from training.tag_evaluation import evaluate_tags, score_part
@@ -138,24 +136,45 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
 
 
 def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join: Join) -> dict[str, Any]:
-    """Train a horizon as of the first test day, and measure it and its baselines on the test days."""
-    settings = bench.settings
+    """Train a horizon as of the first test day, and measure it and its baselines on the test days.
+
+    Returns
+    -------
+    What `evaluate_propensity` returns; ``eligible`` and ``scored``, customers active in the last 90 days on
+    the test days and how many of them were given a probability; ``cold_start``, the prior of newcomers held
+    against those who came on the test days; and ``slices``, the days that were learnt from.
+    """
+    settings, hours = bench.settings, HORIZONS_HOURS[horizon]
     rows = DecisionRows.joined([bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)])
     joined = join("propensity_v1", key_frame(bench.history, rows))
     features = {name: joined[name].to_numpy() for name in customer_inputs(TASK)}
-    bought = purchased_within(bench.judge, rows, HORIZONS_HOURS[horizon])
+    bought = purchased_within(bench.judge, rows, hours)
     tested = rows.part == TEST
-    bought[tested] = purchased_within(bench.test_judge, rows.take(tested), HORIZONS_HOURS[horizon])
-    data = PropensityData(rows, features, bought)
+    bought[tested] = purchased_within(bench.test_judge, rows.take(tested), hours)
+    plan = bench.propensity_plans.get(horizon)
+    data = PropensityData(rows, features, bought, plan.active_within_days if plan else EVALUATED_DAYS)
+    newcomers = bench.newcomers(horizon, days.days)
     bundle = train_propensity(
         {horizon: data},
         as_of=bench.as_of.isoformat(),
         seed=settings.seed,
         threads=settings.threads,
         fingerprint=bench.fingerprint,
+        newcomers={horizon: newcomers},
     )
-    scores = PropensityModel(bundle, settings.threads).score(features)[horizon]
-    return evaluate_propensity(data, TEST, scores, fit_baselines(data), settings.seed)
+    model = PropensityModel(bundle, settings.threads)
+    scores = model.score(features)[horizon]
+    baselines = fit_baselines(data, model.logistic(horizon))
+    slices = bench.propensity_slices(horizon)
+    return evaluate_propensity(data, TEST, scores, baselines, settings.seed) | {
+        "eligible": int(tested.sum()),
+        "scored": int(np.isfinite(scores[tested]).sum()),
+        "cold_start": newcomers.held_against(model.priors[horizon]),
+        "slices": {
+            name: {"first": part.first.date().isoformat(), "last": part.last.date().isoformat()}
+            for name, part in (("fit", slices.fit), ("calibrate", slices.calibrate))
+        },
+    }
 
 
 def require_closed(as_of: datetime, horizon_days: int, end: datetime) -> None:

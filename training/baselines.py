@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,9 +94,44 @@ class Logistic:
 
     def predict(self, features: npt.ArrayLike) -> FloatArray:
         """Return the probability of a positive, shape (n,)."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.log_odds(features), -500, 500))))
+
+    def log_odds(self, features: npt.ArrayLike) -> FloatArray:
+        """Return the log-odds of a positive, shape (n,); a row alone has what it has among others."""
+        # A matrix product would add up one row in another order than a thousand.
+        return np.asarray((self._standardised(features) * self.weights).sum(axis=1) + self.intercept)
+
+    def contributions(self, features: npt.ArrayLike) -> FloatArray:
+        """Return what each input adds to the log-odds, and what everybody has.
+
+        Returns
+        -------
+        Shape (n, n_features + 1): the last column is the log-odds at the mean of every input.
+        """
+        parts = self._standardised(features) * self.weights
+        return np.column_stack([parts, np.full(len(parts), self.intercept)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything fitted for a bundle."""
+        return {
+            "fill": self.fill.tolist(),
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "weights": self.weights.tolist(),
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Logistic:
+        """Read what `to_json` wrote."""
+        arrays = {
+            name: np.asarray(content[name], np.float64) for name in ("fill", "mean", "scale", "weights")
+        }
+        return cls(**arrays, intercept=float(content["intercept"]))
+
+    def _standardised(self, features: npt.ArrayLike) -> FloatArray:
         logs = _logs(features)
-        rows = (np.where(np.isnan(logs), self.fill, logs) - self.mean) / self.scale
-        return np.asarray(1 / (1 + np.exp(-np.clip(rows @ self.weights + self.intercept, -500, 500))))
+        return (np.where(np.isnan(logs), self.fill, logs) - self.mean) / self.scale
 
 
 def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = "median") -> Logistic:
@@ -107,7 +144,8 @@ def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = 
     labels
         Shape (n,), 0 or 1.
     fill
-        What a missing value is taken for: ``median`` or ``max`` of its column ("never" is "longest ago").
+        What a missing value is taken for: ``median`` or ``max`` of its column ("never" is "longest ago"); 0
+        where all are missing. A column without two different values weighs nothing.
 
     Raises
     ------
@@ -125,9 +163,16 @@ def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = 
     filled = np.array([float(reduce(column)) if column.size else 0.0 for column in known])
     rows = np.where(np.isnan(logs), filled, logs)
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    model = LogisticRegression(max_iter=1000).fit((rows - mean) / scale, positive)
-    return Logistic(filled, mean, scale, model.coef_[0], float(model.intercept_[0]))
+    varies = scale > 0
+    scale = np.where(varies, scale, 1.0)
+    weights = np.zeros(len(scale))
+    if not varies.any():
+        share = positive.mean()
+        return Logistic(filled, mean, scale, weights, float(np.log(share / (1 - share))))
+    rows = (rows[:, varies] - mean[varies]) / scale[varies]
+    model = LogisticRegression(max_iter=1000).fit(rows, positive)
+    weights[varies] = model.coef_[0]
+    return Logistic(filled, mean, scale, weights, float(model.intercept_[0]))
 
 
 def _logs(features: npt.ArrayLike) -> FloatArray:

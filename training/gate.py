@@ -30,12 +30,16 @@ class Comparison:
         Dotted paths of the plain models' same figure: the challenger must be strictly better than each.
     tolerance
         How much worse than the champion is still accepted, in the metric's unit.
+    optional
+        Whether a challenger may lack the figure as long as the champion lacks it too: a horizon that the
+        history is too short for.
     """
 
     metric: str
     better: Literal["higher", "lower", "nearer_zero"]
     baselines: tuple[str, ...]
     tolerance: float
+    optional: bool = False
 
     def gain(self, new: float, old: float) -> float:
         """Return by how much ``new`` is better than ``old``; negative: worse.
@@ -58,6 +62,8 @@ RULES: Mapping[str, tuple[Comparison, ...]] = {
         Comparison("72h.ece", "lower", (), 0.01),
         Comparison("7d.auc", "higher", ("7d.baseline_logistic.auc",), 0.01),
         Comparison("7d.ece", "lower", (), 0.01),
+        Comparison("30d.auc", "higher", ("30d.baseline_logistic.auc",), 0.01, optional=True),
+        Comparison("30d.ece", "lower", (), 0.01, optional=True),
     ),
     "clv": (
         Comparison(
@@ -137,9 +143,10 @@ def promotion_gate(
 
     Returns
     -------
-    Passed only if every comparison passed. A figure of the challenger that is missing or NaN fails; a
-    baseline that is missing fails too (it was not fitted), one that is NaN does not (it could not be
-    measured, so there is nothing to beat). A figure that the champion lacks is not compared with it.
+    Passed only if every comparison passed. A figure of the challenger that is missing or NaN fails, unless
+    it is optional and the champion lacks it too; a baseline that is missing fails (it was not fitted), one
+    that is NaN does not (it could not be measured, so there is nothing to beat). A figure that the champion
+    lacks is not compared with it.
     """
     new = flatten(challenger)
     old = flatten(champion) if champion is not None else {}
@@ -151,6 +158,8 @@ def promotion_gate(
 def _findings(rule: Comparison, new: Mapping[str, float], old: Mapping[str, float]) -> list[tuple[bool, str]]:
     value = new.get(rule.metric, math.nan)
     if math.isnan(value):
+        if rule.optional and math.isnan(old.get(rule.metric, math.nan)):
+            return []
         return [(False, f"{rule.metric} was not measured")]
     findings = []
     for name in rule.baselines:

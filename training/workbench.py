@@ -13,10 +13,12 @@ import polars as pl
 
 from configs.settings import Settings
 from features.history import History
+from features.mapping import PropensityPlan
 from features.outcomes import OutcomeJudge
 from features.tags import TagFamily
 from features.windows import HOUR_72, Measure, WindowRows, to_us
 from training.clv_bundle import clv_instants
+from training.cold_start import Newcomers, first_signs
 from training.datasets import (
     CENSUS,
     FIT,
@@ -32,7 +34,14 @@ from training.datasets import (
     tag_decisions,
 )
 from training.errors import TrainingDataError
-from training.propensity import HORIZONS_HOURS, PropensitySlices, propensity_decisions, propensity_slices
+from training.propensity_rows import (
+    HORIZONS_HOURS,
+    PropensitySlices,
+    planned_slices,
+    propensity_decisions,
+    propensity_slices,
+    purchased_within,
+)
 from training.spend_history import SpendHistory, spend_history
 from training.splits import TagSlices, tag_slices
 
@@ -46,11 +55,11 @@ class Budget:
     tags
         Decision rows of the tag slices.
     propensity_rows
-        Customers at censuses that propensity is fitted on.
+        Customers at censuses that each horizon of propensity is fitted on.
     """
 
     tags: SamplingBudget = field(default_factory=SamplingBudget)
-    propensity_rows: int = 60_000
+    propensity_rows: int = 200_000
 
 
 class Workbench:
@@ -70,6 +79,8 @@ class Workbench:
         How much to look at.
     test_days
         Further censuses to answer for, in a backtest; ``events`` then reach past ``as_of``.
+    propensity_plans
+        Per horizon the slices that a source's mapping names, in place of those that follow from ``as_of``.
 
     Raises
     ------
@@ -85,6 +96,7 @@ class Workbench:
         families: Mapping[str, TagFamily],
         budget: Budget,
         test_days: Sequence[datetime] = (),
+        propensity_plans: Mapping[str, PropensityPlan] | None = None,
     ) -> None:
         known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of.astimezone(UTC))
         if known.is_empty():
@@ -96,6 +108,7 @@ class Workbench:
         self.families = families
         self.budget = budget
         self.test_days = test_days
+        self.propensity_plans = propensity_plans or {}
         self.history = History(events, settings.zone, settings.publication_lag)
         self.judge = OutcomeJudge(self.history.columns, to_us(as_of))
         self.test_judge = OutcomeJudge(self.history.columns)
@@ -144,6 +157,8 @@ class Workbench:
 
     def propensity_slices(self, horizon: str) -> PropensitySlices:
         """Return the slices of a propensity horizon."""
+        if horizon in self.propensity_plans:
+            return planned_slices(self.propensity_plans[horizon], self._first, self.settings.zone)
         return propensity_slices(self.as_of, HORIZONS_HOURS[horizon], self._first, self.settings.zone)
 
     def propensity_rows(self, horizon: str) -> DecisionRows:
@@ -156,6 +171,45 @@ class Workbench:
                 self.settings.seed,
             )
         return self._propensity_rows[horizon]
+
+    def propensity_horizons(self) -> tuple[list[str], dict[str, str]]:
+        """Return the horizons that the history is long enough for, and why the others are left out.
+
+        Raises
+        ------
+        TrainingDataError
+            If there is none.
+        """
+        carried, left_out, refusals = [], {}, []
+        for horizon in HORIZONS_HOURS:
+            try:
+                self.propensity_slices(horizon)
+            except TrainingDataError as refusal:
+                refusals.append(refusal)
+                left_out[horizon] = refusal.message
+            else:
+                carried.append(horizon)
+        if not carried:
+            raise refusals[0]
+        return carried, left_out
+
+    def newcomers(self, horizon: str, test_days: Sequence[datetime] = ()) -> Newcomers:
+        """Return what customers did within a horizon after their first sign of life.
+
+        Learnt from are those who came between the first census and the last that calibrates; held against the
+        prior are those who came on the test days of a backtest, else in the slice that certifies.
+        """
+        slices = self.propensity_slices(horizon)
+        hours = HORIZONS_HOURS[horizon]
+        learnt = first_signs(self.history, slices.fit.first, slices.calibrate.last)
+        later = (test_days[0], test_days[-1]) if test_days else None
+        judge = self.test_judge
+        if later is None and slices.certify is not None:
+            later, judge = (slices.certify.first, slices.certify.last), self.judge
+        found = np.zeros(0, bool)
+        if later is not None:
+            found = purchased_within(judge, first_signs(self.history, *later), hours)
+        return Newcomers(purchased_within(self.judge, learnt, hours), found)
 
     def runnable(self) -> tuple[list[TagFamily], dict[str, tuple[str, ...]]]:
         """Return the families whose events the data carries, and what the others miss."""

@@ -99,7 +99,8 @@ def active(shop, days):
 
 def test_propensity_is_measured_beside_its_baselines(found):
     propensity = found["propensity"]
-    assert set(propensity) >= RUN | {"72h", "7d"}
+    assert set(propensity) >= RUN | {"72h", "7d", "30d"}
+    assert "720 h" in propensity["30d"]["skipped"]
     assert (propensity["decided_by"], propensity["as_of"]) == ("option", "2024-05-14T00:00:00+00:00")
     for horizon in ("72h", "7d"):
         figures = propensity[horizon]
@@ -108,6 +109,8 @@ def test_propensity_is_measured_beside_its_baselines(found):
         assert set(figures["baseline_logistic_same_features"]) >= PROPENSITY
         assert figures["test_days"]["first"] == figures["as_of"] == "2024-05-14T00:00:00+00:00"
         assert figures["auc"] > 0.6
+        assert figures["scored"] == figures["eligible"] >= figures["rows"]
+        assert {"reliability", "lift_curve", "cold_start", "slices"} <= set(figures)
     assert propensity["72h"]["base_rate"] < propensity["7d"]["base_rate"]
 
 

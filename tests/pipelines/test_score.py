@@ -41,6 +41,9 @@ def test_the_files_say_what_the_service_would_say(small_shop, scored):
     for row in customers.iter_rows(named=True):
         one = online[row["customer_id"]]
         assert (row["propensity_72h"], row["propensity_7d"]) == (one.propensity["72h"], one.propensity["7d"])
+        # Five months are too short a history for 30 days.
+        assert row["propensity_30d"] is None
+        assert "30d" not in one.propensity
         assert (row["clv_expected_minor"], row["life_cycle_stage"]) == (
             one.clv["expected_minor"],
             one.life_cycle_stage,

@@ -105,6 +105,32 @@ def test_propensity_value_and_stage_are_those_of_the_bulk_path(small_shop, score
         assert parts == pytest.approx(one.clv["expected_minor"], abs=2)
 
 
+def test_a_third_horizon_is_served_never_below_the_shorter_ones(small_shop, store, bundles, now_us):
+    bundle = bundles["propensity"]
+    content = bundle.content
+    longer = replace(
+        bundle,
+        models={**bundle.models, "30d": bundle.models["72h"]},
+        features={**bundle.features, "30d": bundle.features["72h"]},
+        calibrators={**bundle.calibrators, "30d": bundle.calibrators["72h"]},
+        content={
+            **content,
+            "horizons_hours": {**content["horizons_hours"], "30d": 720},
+            "blends": {**content["blends"], "30d": content["blends"]["72h"]},
+            "priors": {**content["priors"], "30d": 0.9},
+        },
+    )
+    scorer = BundleScorer(store, small_shop.settings, {"propensity": longer}, {"propensity": "v"})
+    names = sorted(small_shop.known["customer_id"].unique())
+    found = scored(scorer, [*names, "a stranger"], now_us, with_tags=False)
+    for name in names:
+        said = found[name].propensity
+        # The shortest horizon's model put in the longest one's place would say less than 7 days do.
+        assert said["72h"] <= said["7d"] == said["30d"]
+    assert found["a stranger"].status == "cold_start"
+    assert dict(found["a stranger"].propensity) == {**content["priors"], "30d": 0.9}
+
+
 def test_every_candidate_tag_has_the_probability_of_the_bulk_path(small_shop, scorer, bundles, now_us):
     bulk = Bulk(small_shop, now_us)
     family = load_catalogue()["interest"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from configs.settings import load_settings
+from features.mapping import PropensityPlan
 from features.outcomes import CONFIRMED, UNOBSERVED
 from features.tags import load_catalogue
 from features.windows import DAY_US, to_us
 from tests.training.made_spend import day, shoppers
-from tests.training.rhythmic_shop import OPENED, join_directly, shop_events
+from tests.training.rhythmic_shop import OPENED, ZONE, join_directly, shop_events
 from tests.training.trained_shop import INTEREST
 from training.backtest import (
     BacktestDays,
@@ -22,9 +23,10 @@ from training.backtest import (
     backtest_tags,
     span_days,
 )
-from training.datasets import TEST, SamplingBudget, customer_snapshot
+from training.datasets import CALIBRATE, CERTIFY, FIT, TEST, SamplingBudget, customer_snapshot
 from training.errors import TrainingDataError
 from training.metrics import wilson_interval
+from training.propensity_rows import planned_slices
 from training.workbench import Budget, Workbench
 
 AS_OF = datetime(2024, 5, 12, tzinfo=UTC)
@@ -119,6 +121,91 @@ def test_propensity_is_measured_on_those_active_in_the_last_30_days(bench, setti
     assert (found["rows"], found["base_rate"]) == (rows, pytest.approx(hits / rows))
     assert found["auc"] > 0.7
     assert found["auc"] > found["baseline_logistic"]["auc"]
+    eligible = sum(
+        own.filter((pl.col("event_time") <= instant) & (pl.col("event_time") > instant - timedelta(days=90)))[
+            "customer_id"
+        ].n_unique()
+        for instant in DAYS
+    )
+    assert found["scored"] == found["eligible"] == eligible > rows
+    assert sum(point["count"] for point in found["reliability"]) == rows
+    assert found["lift_curve"][-1] == {"share": 1.0, "lift": 1.0, "gain": 1.0}
+    # Everybody is there from the shop's first weeks on.
+    assert (found["cold_start"]["newcomers_learnt"], found["cold_start"]["newcomers"]) == (0, 0)
+
+
+PLAN = PropensityPlan.model_validate(
+    {
+        "horizon_hours": 168,
+        "census": {"first": "2024-05-12", "last": "2024-05-20", "every_days": 4},
+        "fit_until": "2024-04-20",
+        "calibrate": {"first": "2024-04-28", "last": "2024-05-05", "every_days": 1},
+        "active_within_days": 10,
+    }
+)
+
+
+def test_the_slices_are_those_that_the_mapping_names(settings):
+    events = shop_events(200)
+    newcomer = events.filter((pl.col("customer_id") == "1") & (pl.col("event_time") > AS_OF)).with_columns(
+        customer_id=pl.lit("a newcomer"), event_id=pl.format("new-{}", "event_id")
+    )
+    bench = Workbench(
+        pl.concat([events, newcomer]),
+        AS_OF,
+        settings,
+        load_catalogue(),
+        SMALL,
+        propensity_plans={"7d": PLAN},
+    )
+    rows = bench.propensity_rows("7d")
+    days = {
+        part: sorted(set(pl.Series(rows.instant[rows.part == part]).cast(pl.Datetime("us")).dt.date()))
+        for part in (FIT, CALIBRATE, CERTIFY)
+    }
+    assert days[FIT][-1] == date(2024, 4, 20)
+    assert days[CALIBRATE] == [date(2024, 4, 28) + timedelta(days=each) for each in range(8)]
+    assert days[CERTIFY] == []
+    assert bench.propensity_slices("72h").certify is not None
+    found = backtest_propensity(
+        bench,
+        "7d",
+        BacktestDays([AS_OF + timedelta(days=each) for each in (0, 4, 8)], "mapping"),
+        lambda service, rows: join_directly(bench.history, load_catalogue()["high_intent"])(rows),
+    )
+    assert found["slices"] == {
+        "fit": {"first": "2024-01-31", "last": "2024-04-20"},
+        "calibrate": {"first": "2024-04-28", "last": "2024-05-05"},
+    }
+    assert found["rows"] < found["eligible"]
+    came = newcomer.filter(pl.col("event_type") != "contact")["event_time"].min()
+    after = newcomer.filter(
+        (pl.col("event_type") == "purchase")
+        & (pl.col("event_time") > came)
+        & (pl.col("event_time") <= came + timedelta(days=7))
+    )
+    assert (found["cold_start"]["newcomers"], found["cold_start"]["observed"]) == (1, after.height > 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"fit_until": "2024-04-22"},
+            "fit_until is 2024-04-22, whose outcome window closes 2024-04-29; expected that not after ",
+        ),
+        (
+            {"calibrate": {"first": "2024-04-28", "last": "2024-05-06"}},
+            "calibrate.last is 2024-05-06, whose outcome window closes 2024-05-13; expected that not after ",
+        ),
+        ({"fit_until": "2024-02-10"}, "leaves fewer than 14 days to fit on"),
+    ],
+)
+def test_a_mapping_whose_windows_overlap_is_refused_with_the_dates(changed, message):
+    plan = PropensityPlan.model_validate(PLAN.model_dump() | changed)
+    with pytest.raises(TrainingDataError) as refused:
+        planned_slices(plan, OPENED, ZONE)
+    assert message in refused.value.message
 
 
 def test_test_rows_are_those_active_before_each_day(bench):

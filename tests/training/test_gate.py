@@ -54,6 +54,27 @@ def test_a_figure_not_measured_or_a_baseline_not_fitted_is_refused() -> None:
     )
 
 
+HORIZON = {"auc": 0.80, "ece": 0.01, "baseline_logistic": {"auc": 0.79}}
+
+
+def test_a_horizon_that_short_histories_do_not_carry_may_be_missing_but_not_lost() -> None:
+    short = {"72h": HORIZON, "7d": HORIZON}
+    full = short | {"30d": HORIZON}
+    rules = rules_for("propensity")
+    assert promotion_gate(None, short, rules).passed
+    assert promotion_gate(short, short, rules).passed
+    assert promotion_gate(short, full, rules).passed
+    assert promotion_gate(full, short, rules).objections == (
+        "30d.auc was not measured",
+        "30d.ece was not measured",
+    )
+    worse = short | {"30d": HORIZON | {"auc": 0.78}}
+    assert promotion_gate(None, worse, rules).objections == (
+        "30d.auc 0.7800 does not beat 30d.baseline_logistic.auc 0.7900",
+    )
+    assert not promotion_gate(None, {"72h": HORIZON}, rules).passed
+
+
 def test_a_baseline_that_could_not_be_measured_leaves_nothing_to_beat() -> None:
     metrics = {
         "precision_observed": 0.81,

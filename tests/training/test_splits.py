@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import TrainingDataError
-from training.propensity import PropensitySlices, propensity_slices
+from training.propensity_rows import PropensitySlices, propensity_slices
 from training.splits import Slice, TagSlices, midnight, tag_slices
 
 # two hemispheres, half an hour, a clock change at midnight, a day that was left out, and none of it
@@ -40,6 +40,7 @@ def in_utc(instant: datetime) -> datetime:
 
 
 def parts_of(slices: TagSlices | PropensitySlices) -> list[Slice]:
+    assert slices.certify is not None
     return [slices.fit, slices.calibrate, slices.certify]
 
 

@@ -127,6 +127,51 @@ def test_a_backtest_also_asks_for_everybody_active_on_its_days(looking_back, eve
     assert set(tested["kind"]) == {CENSUS}
 
 
+def test_horizons_that_the_history_is_too_short_for_are_named_with_the_days_it_takes(then):
+    carried, left_out = then.propensity_horizons()
+    assert carried == ["72h", "7d"]
+    assert list(left_out) == ["30d"]
+    assert "121 days before" in left_out["30d"]
+    assert "expected 163 days of history" in left_out["30d"]
+
+
+def test_a_history_too_short_for_any_horizon_is_refused(events, settings):
+    early = Workbench(events, OPENED + timedelta(days=60), settings, FAMILIES, BUDGET)
+    with pytest.raises(TrainingDataError, match="propensity within 72 h"):
+        early.propensity_horizons()
+
+
+def test_newcomers_are_counted_where_priors_are_learnt_and_where_they_are_held_against(events, settings):
+    """Customers of whom the first event is new after `EARLIER` are newcomers of the days after it."""
+    bench = Workbench(events, EARLIER, settings, FAMILIES, BUDGET)
+    found = bench.newcomers("72h", [EARLIER, EARLIER + timedelta(days=14)])
+    own = events.filter(pl.col("event_type") != "contact").with_columns(
+        known=pl.max_horizontal("event_time", "ingested_at")
+    )
+    first = own.group_by("customer_id").agg(pl.col("known").min())
+    slices = bench.propensity_slices("72h")
+
+    def share(after, until, known_by):
+        came = first.filter((pl.col("known") > after) & (pl.col("known") <= until))
+        bought = own.filter((pl.col("event_type") == "purchase") & (pl.col("known") <= known_by)).rename(
+            {"known": "bought_known"}
+        )
+        later = came.join(bought, on="customer_id").filter(
+            (pl.col("event_time") > pl.col("known"))
+            & (pl.col("event_time") <= pl.col("known") + timedelta(hours=72))
+        )
+        return came.height, later["customer_id"].n_unique()
+
+    end = events["ingested_at"].max()
+    assert (len(found.learnt), found.learnt.sum()) == share(slices.fit.first, slices.calibrate.last, EARLIER)
+    assert (len(found.later), found.later.sum()) == share(EARLIER, EARLIER + timedelta(days=14), end)
+    assert len(found.later) > 20
+    certified = bench.newcomers("72h")
+    assert (len(certified.later), certified.later.sum()) == share(
+        slices.certify.first, slices.certify.last, EARLIER
+    )
+
+
 def test_a_family_without_a_key_claims_about_those_active_lately(then, events):
     wanted = HIGH_INTENT.candidate
     active = events.filter(pl.col("event_type").is_in(wanted.any_of)).with_columns(
