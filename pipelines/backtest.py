@@ -168,22 +168,31 @@ def _tags(
     asked: Asked,
 ) -> Answer:
     from training.backtest import backtest_tags
+    from training.errors import TrainingDataError
 
     planned = plan.tags.census if plan is not None and plan.tags is not None else None
     days = _days(events, settings, planned, asked.as_of, 72)
     bench = _bench(events, days.days[0], settings, days.days)
     require_known(asked.families, bench.families)
-    runnable, missing = bench.runnable()
-    chosen = [family for family in runnable if not asked.families or family.family in asked.families]
-    write_snapshots(home, settings, bench, [bench.tag_rows], say)
+    _, missing = bench.runnable()
+    chosen = bench.chosen(asked.families)
     found: dict[str, Any] = {
         name: {"skipped": f"the data has no {' or '.join(types)}"}
         for name, types in missing.items()
         if not asked.families or name in asked.families
     }
+    refusals = []
+    if chosen:
+        write_snapshots(home, settings, bench, bench.decision_rows(chosen), say, chosen)
     for family in chosen:
         say(f"backtesting tags of family {family.family}")
-        found[family.family] = backtest_tags(bench, family, _join(home, settings, say))
+        try:
+            found[family.family] = backtest_tags(bench, family, _join(home, settings, say))
+        except TrainingDataError as refusal:
+            found[family.family] = {"refused": refusal.message}
+            refusals.append(refusal)
+    if refusals and len(refusals) == len(chosen):
+        raise refusals[0]
     return found, days.days[0].isoformat(), days.decided_by
 
 
@@ -205,7 +214,7 @@ def _propensity(
         days = _days(events, settings, planned.get(hours), asked.as_of, hours)
         bench = _bench(events, days.days[0], settings)
         rows = [bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)]
-        write_snapshots(home, settings, bench, rows, say, with_pairs=False)
+        write_snapshots(home, settings, bench, rows, say)
         say(f"backtesting propensity within {horizon}")
         found[horizon] = backtest_propensity(bench, horizon, days, _join(home, settings, say))
         instant, decided_by = days.days[0].isoformat(), days.decided_by
@@ -248,7 +257,7 @@ def _clv_run(
 
     bench = _bench(events, as_of, settings)
     rows = bench.clv_rows(horizon_days)
-    write_snapshots(home, settings, bench, [rows], say, with_pairs=False)
+    write_snapshots(home, settings, bench, [rows], say)
     joined = _join(home, settings, say)("clv_v1", key_frame(bench.history, rows))
     return backtest_clv(bench, horizon_days, joined)
 
