@@ -82,13 +82,16 @@ class PairRule:
         A short window that must hold some attention to the key, or a long one that must hold two moments of
         it.
     orders_at_least, overdue_ratio
-        Instead of both: orders with the key so far, and time since the latest over their mean gap, at least.
+        Instead of both: orders with the key so far, and time since the latest over their mean gap, at least
+    ahead_us
+        so many microseconds from now.
     """
 
     within: Window | None = None
     repeat_within: Window | None = None
     orders_at_least: int | None = None
     overdue_ratio: float | None = None
+    ahead_us: int = 0
 
     def holds(self, recent: WindowRows, profile: Profile) -> BoolArray:
         """Return which rows qualify.
@@ -109,8 +112,8 @@ class PairRule:
             _total(recent, profile, GAP_COUNT, LIFETIME),
         )
         latest = np.maximum(profile.fields["last_purchase"], recent.latest(("purchase",)))
-        since_us = np.where(latest == NEVER, np.nan, (recent.instants - latest).astype(np.float64))
-        is_due = ratio(since_us, gap_us) >= (self.overdue_ratio or 0.0)
+        since_us = (recent.instants + self.ahead_us - latest).astype(np.float64)
+        is_due = (latest != NEVER) & (ratio(since_us, gap_us) >= (self.overdue_ratio or 0.0))
         return np.asarray(is_due & (orders >= (self.orders_at_least or 0)))
 
 

@@ -19,7 +19,7 @@ from features.events import EVENT_TYPES
 from features.feast_objects import SERVICES
 from features.memory import ATTENTION_TYPES
 from features.where import NUMBER_COLUMNS, TEXT_COLUMNS, Where
-from features.windows import DAY_30, DAY_90, HOUR_72, SHORT_WINDOWS, Window
+from features.windows import DAY_30, DAY_90, HOUR_72, HOUR_US, SHORT_WINDOWS, Window
 
 LIFE_HOURS_MAX = 72
 
@@ -117,6 +117,8 @@ class Candidate(BaseModel):
     orders_at_least, overdue_ratio
         That many orders, and at least so many times the usual gap between them since the latest; with a key
         it is orders with the key that count.
+    ahead_hours
+        With a key: by when the gap will have passed, counted from now.
     seen_within_days
         How long ago the latest event other than a contact may lie. Whoever was not seen for more than 3 days
         is looked at once a day, after the profiles' refresh.
@@ -130,6 +132,7 @@ class Candidate(BaseModel):
     or_repeat_within_days: Literal[90] | None = None
     orders_at_least: int | None = Field(default=None, ge=2)
     overdue_ratio: float | None = Field(default=None, gt=0)
+    ahead_hours: int = Field(default=0, ge=0, le=LIFE_HOURS_MAX)
     seen_within_days: Literal[3, 30] = 3
 
     @model_validator(mode="after")
@@ -140,6 +143,8 @@ class Candidate(BaseModel):
             raise ValueError("orders_at_least and overdue_ratio belong together; expected both or neither")
         if not self.any_of and self.orders_at_least is None:
             raise ValueError("needs any_of or orders_at_least")
+        if self.ahead_hours and self.orders_at_least is None:
+            raise ValueError("ahead_hours needs orders_at_least: by when which order is due")
         if self.none_since and not self.any_of:
             raise ValueError("none_since needs any_of: since which event")
         return self
@@ -167,6 +172,7 @@ class Candidate(BaseModel):
             repeat_within=None if self.or_repeat_within_days is None else DAY_90,
             orders_at_least=self.orders_at_least,
             overdue_ratio=self.overdue_ratio,
+            ahead_us=self.ahead_hours * HOUR_US,
         )
 
     @property
@@ -239,6 +245,8 @@ class TagFamily(BaseModel):
                 raise ValueError(f"{name}.same_key needs a key (category or brand)")
         if self.key is not None:
             self.candidate.check_with_key()
+        elif self.candidate.or_repeat_within_days or self.candidate.ahead_hours:
+            raise ValueError("candidate.or_repeat_within_days and ahead_hours need a key (category or brand)")
         if isinstance(self.observed_if, Condition) and self.observed_if.next is not None:
             raise ValueError("observed_if.next: expected any_of; next is for confirmed_by")
         if self.confirmed_by.next is not None:

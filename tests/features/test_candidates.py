@@ -68,15 +68,16 @@ def test_a_rule_about_customers_holds_in_bulk_and_online_where_it_does_in_words(
     scene=scenes(),
     orders=st.integers(2, 3),
     overdue=st.sampled_from([0.01, 0.75, 1.5]),
+    ahead=st.sampled_from([0, 1, 72]),
     key_column=st.sampled_from(["category", "brand"]),
 )
 def test_a_purchase_is_due_in_bulk_and_online_where_its_features_say_so(
-    scene: Scene, orders: int, overdue: float, key_column: str
+    scene: Scene, orders: int, overdue: float, ahead: int, key_column: str
 ) -> None:
     if not scene.rows:
         return
     names, at = scene.customers, scene.at
-    rule = PairRule(orders_at_least=orders, overdue_ratio=overdue)
+    rule = PairRule(orders_at_least=orders, overdue_ratio=overdue, ahead_us=ahead * HOUR_US)
     brute = Oracle(oracle.by_customer(frame(scene.rows)))
     expected = {
         (name, key)
@@ -84,7 +85,11 @@ def test_a_purchase_is_due_in_bulk_and_online_where_its_features_say_so(
         for (column, key), cells in brute.answer(name, at).pairs.items()
         if column == key_column
         and cells["key_order_count_lifetime"] >= orders
-        and cells["key_overdue_ratio"] >= overdue
+        and cells["key_gap_mean_days"] > 0
+        and oracle.ratio(
+            cells["seconds_since_last_key_purchase"] / 86400 + ahead / 24, cells["key_gap_mean_days"]
+        )
+        >= overdue
     }
     history = History(frame(scene.rows), at.zone, at.lag)
     rows = history.customer_rows(history.numbers(names), np.full(len(names), at.us))

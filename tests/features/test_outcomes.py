@@ -33,6 +33,7 @@ def family_of(key: str | None, confirmed_by: Condition, observed_if: Condition |
             **SHIPPED["interest"].model_dump(),
             "family": "made",
             "key": key,
+            "candidate": SHIPPED["interest" if key else "high_intent"].candidate.model_dump(),
             "confirmed_by": confirmed_by.model_dump(),
             "observed_if": observed_if if isinstance(observed_if, str) else observed_if.model_dump(),
         }

@@ -15,6 +15,7 @@ from features.tags import carried_by, load_catalogue
 from features.windows import DAY_90, DAY_US, HOUR_72
 from tests.features.streams import START, event, frame
 
+LATELY = {"any_of": ["view", "add_to_cart", "purchase"], "within_hours": 72}
 ATTENTION = ["view", "add_to_cart", "purchase"]
 
 
@@ -100,7 +101,7 @@ def test_a_family_of_ones_own_reads_the_features_of_its_kind(tmp_path: Path) -> 
         tmp_path,
         declared(family="mine"),
         declared(family="my_brands", key="brand"),
-        declared(family="intent", key=None, confirmed_by={"any_of": ["purchase"]}, observed_if="always"),
+        declared(family="intent", key=None, candidate=LATELY, confirmed_by={"any_of": ["view"]}),
     )
     families = load_catalogue(path)
     assert [one.service for one in families.values()] == [
@@ -123,7 +124,13 @@ def test_a_family_declared_in_a_file_of_ones_own_is_read_with_its_defaults(tmp_p
 
 
 def test_a_family_without_a_key_has_one_tag(tmp_path: Path) -> None:
-    intent = declared(family="intent", key=None, confirmed_by={"any_of": ["purchase"]}, observed_if="always")
+    intent = declared(
+        family="intent",
+        key=None,
+        candidate=LATELY,
+        confirmed_by={"any_of": ["purchase"]},
+        observed_if="always",
+    )
     family = load_catalogue(catalogue_file(tmp_path, intent))["intent"]
     assert family.tag_id(None) == "intent"
     assert family.observed_if == "always"
@@ -141,7 +148,7 @@ def test_a_family_can_run_where_any_event_that_confirms_it_occurs(
 
 
 def test_a_family_confirmed_by_silence_needs_the_event_that_would_break_it(tmp_path: Path) -> None:
-    quiet = declared(key=None, confirmed_by={"none_of": ["refund"]}, observed_if="always")
+    quiet = declared(key=None, candidate=LATELY, confirmed_by={"none_of": ["refund"]}, observed_if="always")
     family = load_catalogue(catalogue_file(tmp_path, quiet))["interest"]
     assert family.missing_types({"purchase"}) == ("refund",)
     assert family.missing_types({"purchase", "refund"}) == ()
@@ -166,6 +173,11 @@ def test_a_family_confirmed_by_silence_needs_the_event_that_would_break_it(tmp_p
         (
             {"candidate": {"orders_at_least": 3, "overdue_ratio": 1, "none_since": ["purchase"]}},
             ["none_since needs any_of"],
+        ),
+        ({"candidate__ahead_hours": 72}, ["ahead_hours needs orders_at_least"]),
+        (
+            {"key": None, "confirmed_by": {"any_of": ["view"]}},
+            ["or_repeat_within_days and ahead_hours need a key"],
         ),
         ({"candidate__none_since": ["purchase"]}, ["none_since is about a customer alone"]),
         ({"candidate__none_since": ["buy"]}, ["candidate.none_since", "'buy'"]),
