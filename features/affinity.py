@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from features.customer import CustomerRows
 from features.definitions import (
@@ -51,27 +49,6 @@ from features.windows import (
     Window,
     WindowRows,
 )
-
-
-@dataclass(frozen=True)
-class CandidateRule:
-    """Which pairs are worth a claim: attention lately, or repeatedly.
-
-    Attributes
-    ----------
-    within
-        A short window that must hold some attention to the key,
-    repeat_within
-        or a long one that must hold two moments of it.
-    """
-
-    within: Window
-    repeat_within: Window
-
-    def holds(self, recent: WindowRows, stored_moments: IntArray) -> npt.NDArray[np.bool_]:
-        """Return which rows qualify, given the moments of the long window that the profile holds."""
-        repeated = stored_moments + recent.newly_known_sum(MOMENTS, self.repeat_within.length_us)
-        return (recent.sum(MOMENTS, self.within.length_us) >= 1) | (repeated >= 2)
 
 
 class PairRows:

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from features.affinity import CandidateRule, PairRows
+from features.affinity import PairRows
+from features.candidates import PairRule
 from features.customer import CustomerRows
 from features.lazy_columns import LazyColumns
 from features.memory import (
@@ -26,7 +27,6 @@ from features.packed_profile import pack_customer, pack_key
 from features.profile import (
     CUSTOMER_FIELDS,
     KEY_FIELDS,
-    MOMENTS,
     ORDER_COUNT,
     PAIR_FIELDS,
     Profile,
@@ -116,7 +116,7 @@ class History:
         return CustomerRows(self.customers, customers, instants, profile, self.zone)
 
     def candidate_pairs(
-        self, key_column: str, customers: CustomerRows, rule: CandidateRule
+        self, key_column: str, customers: CustomerRows, rule: PairRule
     ) -> tuple[IntArray, IntArray]:
         """Return the pairs worth a claim at the customers' instants.
 
@@ -129,7 +129,8 @@ class History:
         kept_rows, kept_pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for rows, row, pair in expand(*index.ranges(keys)):
             at, since = customers.instants[rows][row], boundary[rows][row]
-            stored = WindowRows(memory, pair, since).sum(MOMENTS, rule.repeat_within.length_us)
+            # The customers' orders matter to recent_orders alone, which no rule asks for.
+            stored = pair_profile(memory, pair, since, np.zeros_like(pair))
             wanted = rule.holds(WindowRows(memory, pair, at, since), stored)
             kept_rows.append(row[wanted] + rows.start)
             kept_pairs.append(pair[wanted])

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from features.affinity import CandidateRule, PairRows
+from features.affinity import PairRows
+from features.candidates import PairRule
 from features.customer import CustomerRows
 from features.memory import (
     KEY_COLUMNS,
@@ -21,7 +22,7 @@ from features.memory import (
 from features.packed_memory import columns_of_packed
 from features.packed_profile import UnpackedProfiles, unpack_keys
 from features.packed_store import PackedRow
-from features.profile import KEY_FIELDS, MOMENTS, PAIR_FIELDS, Profile, carry_of, empty_profile
+from features.profile import KEY_FIELDS, PAIR_FIELDS, Profile, carry_of, empty_profile
 from features.windows import IntArray, WindowRows
 
 
@@ -107,14 +108,14 @@ class LiveCustomers:
             self._events, np.arange(count), np.full(count, now_us, np.int64), profile, zone
         )
 
-    def pair_rows(self, key_column: str, rule: CandidateRule) -> tuple[PairRows, list[str]]:
+    def pair_rows(self, key_column: str, rule: PairRule) -> tuple[PairRows, list[str]]:
         """Return the customers' pairs worth a claim, ready for their features, and each pair's key."""
         texts = self._columns.texts(key_column)
         index, profile = self._pairs(key_column)
         events = pair_events(self._events, key_column, index, carry_of(profile))
         everyone = np.arange(len(index))
         recent = WindowRows(events, everyone, self.rows.instants[index.customer], profile.boundary)
-        chosen = np.flatnonzero(rule.holds(recent, profile.total(MOMENTS, rule.repeat_within)))
+        chosen = np.flatnonzero(rule.holds(recent, profile))
         names = [texts[code] for code in index.code[chosen].tolist()]
         mine, row = profile.take(chosen), index.customer[chosen]
         keys = self._keys[key_column].of(names, mine.boundary)

@@ -2,12 +2,14 @@
 
 A claim made at ``t`` is *confirmed* if the family's ``confirmed_by`` holds after it, *refuted* if
 ``observed_if`` holds and ``confirmed_by`` does not, *unobserved* otherwise. Events count by the time they
-happened.
+happened. Where the next event decides, it is all events of its type at the first instant at which there is
+one: the lines of an order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from features.events import TYPE_CODES
 from features.memory import EventColumns, columns_of
 from features.sorted_axis import SortedAxis
 from features.tags import Condition, TagFamily
+from features.where import Where
 from features.windows import HOUR_US, IntArray
 
 CONFIRMED, REFUTED, UNOBSERVED = 1, 0, -1
@@ -38,7 +41,7 @@ class OutcomeJudge:
     def __init__(self, columns: EventColumns, known_by_us: int | None = None) -> None:
         self._columns = columns
         self._known_by_us = known_by_us
-        self._axes: dict[tuple[tuple[str, ...], str | None], tuple[SortedAxis, int]] = {}
+        self._axes: dict[tuple[tuple[str, ...], str | None, str | None], _Axis] = {}
 
     def judge(
         self, family: TagFamily, customers: IntArray, codes: IntArray, instants: IntArray
@@ -75,32 +78,49 @@ class OutcomeJudge:
         after = instants + condition.not_before_minutes * MINUTE_US
         until = instants + condition.within_hours * HOUR_US
         key = key if condition.same_key else None
+
+        def between(axis: _Axis) -> tuple[IntArray, IntArray]:
+            group = customers if key is None else customers * axis.size + codes
+            return axis.sorted.positions(group, after), axis.sorted.positions(group, until)
+
+        if condition.next is not None:
+            return self._next_fulfils(condition, self._axis((condition.next,), key, None), between)
         holds = np.ones(len(instants), bool)
         if condition.any_of:
-            holds &= self._count(condition.any_of, key, customers, codes, after, until) > 0
+            begin, end = between(self._axis(condition.any_of, key, condition.comparison))
+            holds &= end > begin
         if condition.none_of:
-            holds &= self._count(condition.none_of, key, customers, codes, after, until) == 0
+            begin, end = between(self._axis(condition.none_of, key, condition.comparison))
+            holds &= end == begin
         return holds
 
-    def _count(
+    def _next_fulfils(
         self,
-        event_types: tuple[str, ...],
-        key: str | None,
-        customers: IntArray,
-        codes: IntArray,
-        after: IntArray,
-        until: IntArray,
-    ) -> IntArray:
-        axis, size = self._axis(event_types, key)
-        group = customers if key is None else customers * size + codes
-        return axis.positions(group, until) - axis.positions(group, after)
+        condition: Condition,
+        axis: _Axis,
+        between: Callable[[_Axis], tuple[IntArray, IntArray]],
+    ) -> npt.NDArray[np.bool_]:
+        begin, end = between(axis)
+        fulfils = np.zeros(len(begin), bool)
+        if condition.comparison is None or len(axis.order) == 0:
+            return fulfils
+        there = end > begin
+        columns, order = self._columns, axis.order
+        at = np.stack([axis.group, columns.event_time[order]])
+        is_first = np.r_[True, (at[:, 1:] != at[:, :-1]).any(axis=0)]
+        decided = condition.comparison.of_groups(columns, np.flatnonzero(is_first), order)
+        fulfils[there] = decided[(np.cumsum(is_first) - 1)[begin[there]]]
+        return fulfils
 
-    def _axis(self, event_types: tuple[str, ...], key: str | None) -> tuple[SortedAxis, int]:
-        if (event_types, key) not in self._axes:
+    def _axis(self, event_types: tuple[str, ...], key: str | None, where: Where | None) -> _Axis:
+        name = event_types, key, None if where is None else where.said
+        if name not in self._axes:
             columns = self._columns
-            chosen = np.isin(columns.event_type, [TYPE_CODES[name] for name in event_types])
+            chosen = np.isin(columns.event_type, [TYPE_CODES[one] for one in event_types])
             if self._known_by_us is not None:
                 chosen &= columns.known_at <= self._known_by_us
+            if where is not None:
+                chosen &= where.of_events(columns)
             group, size, groups = columns.customer, 1, len(columns.customers)
             if key is not None:
                 code = columns.category if key == "category" else columns.brand
@@ -109,8 +129,27 @@ class OutcomeJudge:
                 group, groups = columns.customer * size + code, groups * size
             order = np.flatnonzero(chosen)
             order = order[np.lexsort((columns.event_time[order], group[order]))]
-            self._axes[event_types, key] = SortedAxis(group[order], columns.event_time[order], groups), size
-        return self._axes[event_types, key]
+            axis = SortedAxis(group[order], columns.event_time[order], groups)
+            self._axes[name] = _Axis(axis, order, group[order], size)
+        return self._axes[name]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Some events sorted by customer (and key) and by when they happened.
+
+    Attributes
+    ----------
+    order, group
+        Shape (n,): their positions among all events, and their customer or pair.
+    size
+        How many keys a customer may have.
+    """
+
+    sorted: SortedAxis
+    order: IntArray
+    group: IntArray
+    size: int
 
 
 def judge(events: pl.DataFrame, claims: pl.DataFrame, family: TagFamily) -> pl.Series:

@@ -19,23 +19,30 @@ Judge = Callable[[pl.DataFrame, pl.DataFrame, TagFamily], pl.Series]
 
 @dataclass(frozen=True)
 class CensusDay:
-    """A business midnight and the customers with an event other than `contact` in the 72 h up to it."""
+    """A business midnight and the customers with an event other than `contact` in some time up to it."""
 
     midnight_us: int
     customers: tuple[str, ...]
 
 
 def take_census(
-    events: pl.DataFrame, *, since_us: int, until_us: int, zone: ZoneInfo
+    events: pl.DataFrame,
+    *,
+    since_us: int,
+    until_us: int,
+    zone: ZoneInfo,
+    within_us: int = CLAIM_WINDOW_US,
 ) -> tuple[CensusDay, ...]:
     """Count the customers of every business midnight in ``[since, until]``.
 
     Parameters
     ----------
     events
-        Rows of `EVENT_SCHEMA`, at least those of 72 h before ``since`` on.
+        Rows of `EVENT_SCHEMA`, at least those of ``within_us`` before ``since`` on.
     since_us, until_us
         Microseconds since the epoch, both included.
+    within_us
+        How lately a customer must have been seen to count, microseconds.
 
     Returns
     -------
@@ -47,7 +54,7 @@ def take_census(
     days = []
     for midnight in day_boundaries(since_us, until_us, zone).tolist():
         if since_us <= midnight <= until_us:
-            inside = (pl.col("at") > midnight - CLAIM_WINDOW_US) & (pl.col("at") <= midnight)
+            inside = (pl.col("at") > midnight - within_us) & (pl.col("at") <= midnight)
             customers = seen.filter(inside).select(pl.col("customer_id").unique().sort()).collect()
             days.append(CensusDay(midnight, tuple(customers["customer_id"])))
     return tuple(days)

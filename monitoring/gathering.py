@@ -29,7 +29,7 @@ from monitoring.precision import (
 )
 from monitoring.served_propensity import served_propensity
 
-EVENTS_BEFORE = timedelta(days=30)
+EVENTS_BEFORE = timedelta(days=31)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Gathered:
 def events_needed_since(ledger: Ledger, since: datetime | None) -> datetime | None:
     """Return how far back events must reach to close windows and report on them, or None without entries.
 
-    That is 30 days before the first of them: propensities are judged for customers active in that time, and
-    the census looks back 72 h from the midnight a day began with. Claims at or before ``since`` count only
+    That is 31 days before the first of them: propensities are judged for customers active in 30 days, and
+    the census looks back as far from the midnight a day began with. Claims at or before ``since`` count only
     while they are open.
     """
     first = ledger.first_needed_us(None if since is None else to_us(since))
@@ -109,7 +109,7 @@ def gather_figures(
     claims = assigned(told, occasion.zone)
     controls = told.filter(pl.col("is_control"))
     census = _census(events, claims, window_end, occasion.zone)
-    rates = base_rates(events, census, _tags(claims, families), judge)
+    rates = _base_rates(events, claims, families, window_end, occasion.zone, judge)
     families_pooled = family_precision(claims, families, rates)
     headline = (
         overall_precision(claims, families, rates)
@@ -158,8 +158,30 @@ def _as_of(claims: pl.DataFrame, window_end_us: int) -> pl.DataFrame:
     )
 
 
+def _base_rates(
+    events: pl.DataFrame,
+    claims: pl.DataFrame,
+    families: Mapping[str, TagFamily],
+    window_end_us: int,
+    zone: ZoneInfo,
+    judge: Judge,
+) -> dict[str, float]:
+    """Return each tag's base rate among the customers that its family looks at."""
+    rates: dict[str, float] = {}
+    tags = _tags(claims, families)
+    for within in {family.candidate.seen_within for family, _ in tags.values()}:
+        mine = {tag: found for tag, found in tags.items() if found[0].candidate.seen_within == within}
+        census = _census(events, claims, window_end_us, zone, within.length_us or 0)
+        rates |= base_rates(events, census, mine, judge)
+    return rates
+
+
 def _census(
-    events: pl.DataFrame, claims: pl.DataFrame, window_end_us: int, zone: ZoneInfo
+    events: pl.DataFrame,
+    claims: pl.DataFrame,
+    window_end_us: int,
+    zone: ZoneInfo,
+    within_us: int = CLAIM_WINDOW_US,
 ) -> tuple[CensusDay, ...]:
     """Count the customers of every day with claims whose own outcome window has ended."""
     if claims.is_empty():
@@ -169,7 +191,11 @@ def _census(
     midnights = day_boundaries(first, first, zone)
     day_began = int(midnights[midnights <= first].max())
     return take_census(
-        events, since_us=day_began, until_us=min(last, window_end_us - CLAIM_WINDOW_US), zone=zone
+        events,
+        since_us=day_began,
+        until_us=min(last, window_end_us - CLAIM_WINDOW_US),
+        zone=zone,
+        within_us=within_us,
     )
 
 

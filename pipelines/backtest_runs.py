@@ -180,8 +180,8 @@ def _tags(run: _Run) -> dict[str, Any]:
     planned = run.plan.tags.census if run.plan is not None and run.plan.tags is not None else None
     days = days_to_test(run.span, run.settings, planned, run.asked.as_of, TAG_HOURS)
     bench = run.bench(days.days[0], days.days)
-    runnable, missing = bench.runnable()
-    chosen = [one for one in runnable if not run.asked.families or one.family in run.asked.families]
+    _, missing = bench.runnable()
+    chosen = bench.chosen(run.asked.families)
     found: dict[str, Any] = {
         name: {"skipped": f"the data has no {' or '.join(types)}"}
         for name, types in missing.items()
@@ -190,8 +190,8 @@ def _tags(run: _Run) -> dict[str, Any]:
     refusals: list[TagtideError] = []
     if chosen:
         run.stages.plan(1 + len(chosen))
-        keyed = any(family.key is not None for family in chosen)
-        write_snapshots(run.home, run.settings, bench, [bench.tag_rows], run.stages, with_pairs=keyed)
+        rows = bench.decision_rows(chosen)
+        write_snapshots(run.home, run.settings, bench, rows, run.stages, chosen)
         run.stages.finish()
 
     def measure(family: TagFamily) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def _propensity(run: _Run) -> dict[str, Any]:
     run.stages.plan(len(benches) + len(days_of))
     for at, bench in benches.items():
         # Horizons that begin at the same instant share one bench, and the features written for it.
-        write_snapshots(run.home, run.settings, bench, rows_of[at], run.stages, with_pairs=False)
+        write_snapshots(run.home, run.settings, bench, rows_of[at], run.stages)
         run.stages.finish()
         for horizon in [name for name, days in days_of.items() if days.days[0] == at]:
             run.stages(f"backtesting propensity within {horizon}")
@@ -296,7 +296,7 @@ def _clv_run(run: _Run, asked: ClvRun) -> dict[str, Any]:
     require_begun(run.span, asked.as_of)
     bench = run.bench(asked.as_of)
     rows = bench.clv_rows(asked.horizon_days)
-    write_snapshots(run.home, run.settings, bench, [rows], run.stages, with_pairs=False)
+    write_snapshots(run.home, run.settings, bench, [rows], run.stages)
     run.stages.finish()
     joined = run.join("clv_v1", key_frame(bench.history, rows))
     run.stages(f"training value over {asked.horizon_days} days as of {asked.as_of.date()}")

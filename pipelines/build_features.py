@@ -20,6 +20,7 @@ from pipelines.invocation import Invocation, JsonFlag
 if TYPE_CHECKING:
     from features.history import History
     from features.profile_refresh import Refreshed
+    from features.tags import TagFamily
     from training.datasets import DecisionRows
     from training.workbench import Budget, Workbench
 
@@ -116,8 +117,7 @@ def write_snapshots(
     bench: Workbench,
     decisions: Sequence[DecisionRows],
     say: Say,
-    *,
-    with_pairs: bool = True,
+    families: Sequence[TagFamily] = (),
 ) -> dict[str, int]:
     """Compute features at every decision instant of a workbench and register them with Feast.
 
@@ -125,8 +125,8 @@ def write_snapshots(
     ----------
     decisions
         The rows whose customer features are wanted.
-    with_pairs
-        Whether those of categories and brands are wanted as well.
+    families
+        Tag families whose features of categories or brands are wanted as well.
     """
     from features import affinity, customer
     from features.feast_objects import BRAND_SNAPSHOT, CATEGORY_SNAPSHOT, CUSTOMER_SNAPSHOT
@@ -141,11 +141,11 @@ def write_snapshots(
             home, CUSTOMER_SNAPSHOT, customer_snapshot(bench.history, DecisionRows.joined(decisions))
         )
     }
-    families, _ = bench.runnable()
-    for family in families if with_pairs else ():
-        if family.key is not None and views[family.key] not in written:
-            say(f"computing features of customers and each {family.key}")
-            written[views[family.key]] = write_snapshot(home, views[family.key], bench.pair_snapshot(family))
+    for key, view in views.items():
+        of_key = [family for family in families if family.key == key]
+        if of_key:
+            say(f"computing features of customers and each {key}")
+            written[view] = write_snapshot(home, view, bench.pair_snapshot(*of_key))
     return written
 
 
@@ -267,15 +267,16 @@ def build_features(
     bench = open_workbench(home, settings, as_of, say, budget)
     snapshots: dict[str, int] = {}
     try:
+        families = bench.chosen(())
         rows = [
-            bench.tag_rows,
+            *bench.decision_rows(families),
             *(bench.propensity_rows(horizon) for horizon in bench.propensity_horizons()[0]),
         ]
     except TrainingDataError as error:
         # Too short a history to train on is no reason to forget it online.
         say(f"no features at decision instants: {error}")
     else:
-        snapshots = write_snapshots(home, settings, bench, rows, say)
+        snapshots = write_snapshots(home, settings, bench, rows, say, families)
     done = publish_profiles(home, settings, bench.events, bench.history, as_of, say, full=full)
     profiles: dict[str, str | int] = {
         "how": done.refreshed.how,

@@ -99,12 +99,12 @@ def train_on(
     """Train models on a workbench and register each as challenger; see `train`."""
     require_known(families, bench.families)
     wanted = [task for task in WHAT[1:] if "all" in what or task in what]
-    run = _Run(home, bench, say)
+    run = _Run(home, bench, say, bench.chosen(families))
     rows: list[DecisionRows] = []
     for task in wanted:
         rows += run.rows(task)
     if rows:
-        write_snapshots(home, settings, bench, rows, say, with_pairs="tags" in run.possible)
+        write_snapshots(home, settings, bench, rows, say, run.families if "tags" in run.possible else ())
     if "tags" in run.possible:
         _train_tags(run, settings, families)
     if "propensity" in run.possible:
@@ -119,10 +119,11 @@ def train_on(
 class _Run:
     """Trains one model after the other; one that the data cannot carry does not keep the others from it."""
 
-    def __init__(self, home: Home, bench: Workbench, say: Say) -> None:
+    def __init__(self, home: Home, bench: Workbench, say: Say, families: Sequence[TagFamily]) -> None:
         self.home = home
         self.bench = bench
         self.say = say
+        self.families = families
         self.models: list[TrainedModel] = []
         self.refusals: list[TagtideError] = []
         self.possible: set[str] = set()
@@ -134,7 +135,7 @@ class _Run:
         bench = self.bench
         try:
             if task == "tags":
-                rows = [bench.tag_rows]
+                rows = bench.decision_rows(self.families)
             elif task == "propensity":
                 rows = [bench.propensity_rows(horizon) for horizon in bench.propensity_horizons()[0]]
             else:
@@ -160,16 +161,15 @@ class _Run:
 
 
 def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
-    runnable, missing = run.bench.runnable()
+    _, missing = run.bench.runnable()
     run.models += [
         TrainedModel(f"tags-{name}", "", 0.0, {}, f"the data has no {' or '.join(events)}")
         for name, events in missing.items()
         if not families or name in families
     ]
-    for family in runnable:
-        if not families or family.family in families:
-            make = partial(train_family, run.home, settings, run.bench, family, run.say)
-            run.attempt(f"tags-{family.family}", make)
+    for family in run.families:
+        make = partial(train_family, run.home, settings, run.bench, family, run.say)
+        run.attempt(f"tags-{family.family}", make)
 
 
 def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFamily, say: Say) -> Bundle:
@@ -179,15 +179,15 @@ def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFa
     from training.tags import train_tags
 
     claims = bench.claims(family)
-    join = partial(training_frame, home, settings, f"{family.family}_v1", progress=say)
-    data = tag_data(bench.judge, family, bench.tag_rows, claims, join)
+    join = partial(training_frame, home, settings, family.service, progress=say)
+    data = tag_data(bench.judge, family, bench.rows_of(family), claims, join)
     say(f"training tags of family {family.family} on {len(data.keys):,} claims")
     return train_tags(
         bench.history,
         bench.judge,
         family,
         data,
-        bench.tag_rows,
+        bench.rows_of(family),
         as_of=bench.as_of.isoformat(),
         seed=settings.seed,
         threads=settings.threads,

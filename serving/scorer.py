@@ -14,6 +14,7 @@ import numpy.typing as npt
 from configs.home import Home
 from configs.settings import Settings
 from features import affinity, customer
+from features.candidates import seen_within
 from features.live import KeyProfiles, LiveCustomers
 from features.memory import KEY_COLUMNS
 from features.packed_store import (
@@ -26,7 +27,7 @@ from features.packed_store import (
     profile_key,
 )
 from features.profile import ORDER_COUNT
-from features.tags import TagFamily, load_catalogue
+from features.tags import load_catalogue
 from features.windows import LIFETIME, profile_boundary
 from serving.scores import CustomerScores, ScoredTag
 from serving.upkeep import BOUNDARY_MARK
@@ -68,7 +69,7 @@ class BundleScorer:
     Attributes
     ----------
     customer_features
-        What is computed of a customer: what models, candidate rules and the life-cycle rule look at.
+        What is computed of a customer: what models and the life-cycle rule look at.
 
     Raises
     ------
@@ -98,11 +99,15 @@ class BundleScorer:
         self._propensity = None if found is None else propensity.PropensityModel(found)
         value = bundles.get("clv")
         self._clv = None if value is None else load_model(value, threads=1)
-        self.customer_features, self._pair_features = _features_read(
-            bundles.values(), [model.family for model in self._tags]
-        )
+        self.customer_features, self._pair_features = _features_read(bundles.values())
         self._keys: tuple[int, dict[str, KeyProfiles]] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def quiet_families(self) -> frozenset[str]:
+        """The tag families that also look at customers who have no live memory any more."""
+        families = [model.family for model in self._tags]
+        return frozenset(one.family for one in families if one.candidate.seen_within.is_long)
 
     def score_many(
         self, customers: Sequence[str], now_us: int, *, with_tags: bool, with_reasons: bool
@@ -197,10 +202,8 @@ class BundleScorer:
         for model in self._tags:
             family = model.family
             if family.key is None:
-                active = np.flatnonzero(
-                    _active(columns, family.candidate.any_of, family.candidate.within_hours)
-                )
-                here = _Candidates({}, active, [""] * len(active))
+                chosen = np.flatnonzero(family.candidate.customer_rule.holds(live.rows))
+                here = _Candidates({}, chosen, [""] * len(chosen))
             else:
                 at = (family.key, repr(family.candidate.rule))
                 if at not in candidates:
@@ -208,6 +211,7 @@ class BundleScorer:
                     values = affinity.CATALOGUE.compute(rows, self._pair_features)
                     candidates[at] = _Candidates(values, rows.customer_row, keys)
                 here = candidates[at]
+            here = here.of(seen_within(live.rows, family.candidate.seen_within))
             if len(here.customer_row) == 0:
                 continue
             scores = model.score(here.pairs, columns, here.customer_row, here.keys)
@@ -220,16 +224,8 @@ class BundleScorer:
         return found
 
 
-def _features_read(
-    bundles: Iterable[Bundle], families: Sequence[TagFamily]
-) -> tuple[Sequence[str], Sequence[str]]:
+def _features_read(bundles: Iterable[Bundle]) -> tuple[Sequence[str], Sequence[str]]:
     read = {name for bundle in bundles for name in features_read(bundle)} | set(STAGE_FEATURES)
-    read |= {
-        f"seconds_since_last_{event_type}"
-        for family in families
-        if family.key is None
-        for event_type in family.candidate.any_of
-    }
     of_customers = [one.name for one in customer.catalogue() if one.name in read]
     return of_customers, [one.name for one in affinity.catalogue() if one.name in read]
 
@@ -240,10 +236,14 @@ class _Candidates:
     customer_row: npt.NDArray[np.int64]
     keys: Sequence[str]
 
-
-def _active(columns: Columns, event_types: Sequence[str], within_hours: int) -> npt.NDArray[np.bool_]:
-    since = [columns[f"seconds_since_last_{name}"] for name in event_types]
-    return np.asarray(np.fmin.reduce(since) < within_hours * 3600)
+    def of(self, customers: npt.NDArray[np.bool_]) -> _Candidates:
+        """Return those of some customers."""
+        kept = customers[self.customer_row]
+        if kept.all():
+            return self
+        pairs = {name: values[kept] for name, values in self.pairs.items()}
+        keys = [key for key, is_kept in zip(self.keys, kept.tolist(), strict=True) if is_kept]
+        return _Candidates(pairs, self.customer_row[kept], keys)
 
 
 def _scored(

@@ -69,6 +69,10 @@ class CustomerScores:
 class Scorer(Protocol):
     """Scores customers from the online store. Safe to share between threads."""
 
+    @property
+    def quiet_families(self) -> frozenset[str]:
+        """The tag families that also look at customers who have no live memory any more."""
+
     def score_many(
         self, customers: Sequence[str], now_us: int, *, with_tags: bool, with_reasons: bool
     ) -> Mapping[str, CustomerScores]:

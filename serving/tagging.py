@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from features.life_cycle import Evidence, Step, advance
+from features.life_cycle import Evidence, Step, TagRecord, advance
 from monitoring.claims import Claim, ClaimKind, Origin, Transition
 from serving.claim_recovery import adopt
 from serving.live_tags import KEPT_US, LiveTags
@@ -54,8 +54,20 @@ class Tagging:
         self._renew_after_us = renew_after_us
         self._latest_us = 0
 
+    @property
+    def quiet_families(self) -> frozenset[str]:
+        """The tag families that also look at customers who have no live memory any more."""
+        scorer = self._scorers.scorer
+        return frozenset() if scorer is None else scorer.quiet_families
+
     def evaluate(
-        self, customers: Sequence[str], now_us: int, *, origin: Origin, mark: tuple[str, int] | None = None
+        self,
+        customers: Sequence[str],
+        now_us: int,
+        *,
+        origin: Origin,
+        mark: tuple[str, int] | None = None,
+        families: frozenset[str] | None = None,
     ) -> int:
         """Score customers and move their tags on.
 
@@ -70,6 +82,8 @@ class Tagging:
             What caused the evaluation.
         mark
             A progress mark that becomes true with the stored tags.
+        families
+            Only tags of these families move on, the others only expire; None: all do.
 
         Returns
         -------
@@ -81,8 +95,11 @@ class Tagging:
             self._live_tags.write({}, now_us, mark)
             return 0
         scores = scorer.score_many(customers, now_us, with_tags=True, with_reasons=False)
-        evidence = {customer: [_evidence(tag, one) for tag in one.tags] for customer, one in scores.items()}
-        return self._move(customers, evidence, now_us, origin, mark)
+        evidence = {
+            customer: [_evidence(tag, one) for tag in one.tags if families is None or tag.family in families]
+            for customer, one in scores.items()
+        }
+        return self._move(customers, evidence, now_us, origin, mark, families)
 
     def expire(self, customers: Sequence[str], now_us: int) -> None:
         """Write down the expiries of customers who are not scored any more."""
@@ -107,6 +124,22 @@ class Tagging:
         self._latest_us = max(self._latest_us, now_us)
         return self._latest_us
 
+    def _advanced(
+        self,
+        before: Mapping[str, TagRecord],
+        found: Sequence[Evidence] | None,
+        now_us: int,
+        families: frozenset[str] | None,
+    ) -> Step:
+        if families is None:
+            return advance(before, found, now_us, renew_after_us=self._renew_after_us)
+        mine = {tag_id: one for tag_id, one in before.items() if one.evidence.family in families}
+        others = {tag_id: one for tag_id, one in before.items() if tag_id not in mine}
+        return _joined(
+            advance(mine, found, now_us, renew_after_us=self._renew_after_us),
+            advance(others, None, now_us, renew_after_us=self._renew_after_us),
+        )
+
     def _move(
         self,
         customers: Sequence[str],
@@ -114,6 +147,7 @@ class Tagging:
         now_us: int,
         origin: Origin,
         mark: tuple[str, int] | None,
+        families: frozenset[str] | None = None,
     ) -> int:
         stored = self._live_tags.read(customers, now_us)
         claims: list[Claim] = []
@@ -122,7 +156,7 @@ class Tagging:
         for customer in customers:
             before = stored.get(customer, {})
             found = evidence.get(customer)
-            step = advance(before, found, now_us, renew_after_us=self._renew_after_us)
+            step = self._advanced(before, found, now_us, families)
             if step.records != before:
                 changed[customer] = step.records
             claims += _claims(customer, step, origin)
@@ -137,6 +171,11 @@ class Tagging:
         if claims or transitions:
             self._live_tags.settle(now_us)
         return sum(not claim.is_control for claim in claims)
+
+
+def _joined(one: Step, other: Step) -> Step:
+    changes = sorted((*one.changes, *other.changes), key=lambda change: change.tag_id)
+    return Step(one.records | other.records, tuple(changes), (*one.claims, *other.claims))
 
 
 def _evidence(tag: ScoredTag, scores: CustomerScores) -> Evidence:

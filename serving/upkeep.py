@@ -13,7 +13,7 @@ import numpy as np
 
 from configs.settings import Settings
 from features.memory import PROFILE_LIFE_US
-from features.packed_store import CUSTOMER_MEMORY, PackedStore
+from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, PackedStore
 from features.windows import from_us, profile_boundary
 from serving.clock import Clock
 from serving.live_tags import CUSTOMER_TAGS, KEPT_US, LiveTags
@@ -27,6 +27,9 @@ BOUNDARY_MARK = "profile_boundary_us"
 
 SWEEP_MARK = "sweep_us"
 """Progress mark: the instant of the last sweep."""
+
+QUIET_MARK = "quiet_sweep_us"
+"""Progress mark: the boundary of the profiles by which customers without live memory were last looked at."""
 
 SWEEP_CHUNK = 50
 """Customers evaluated before posted events get their turn."""
@@ -108,6 +111,9 @@ class Upkeep:
     def sweep(self, now_us: int, last_us: int) -> int:
         """Evaluate every customer with live memory, and write down the expiries of the others.
 
+        Where a family also looks at customers who have been quiet for longer, the first sweep by new profiles
+        evaluates it for everyone else who has one.
+
         Parameters
         ----------
         now_us, last_us
@@ -124,23 +130,36 @@ class Upkeep:
         """
         active = list(self._store.keys(CUSTOMER_MEMORY, newer_than_us=now_us - PROFILE_LIFE_US))
         known = set(active)
+        boundary, families = self.boundary_us, self._tagging.quiet_families
+        quiet: list[str] = []
+        if families and boundary is not None and self._store.mark(QUIET_MARK) != boundary:
+            quiet = [customer for customer in self._store.keys(CUSTOMER_PROFILE) if customer not in known]
+            known |= set(quiet)
         idle = [customer for customer in self._live_tags.carriers(last_us) if customer not in known]
+
+        def evaluated(chunk: list[str]) -> None:
+            self._tagging.evaluate(chunk, now_us, origin="sweep")
+
+        def evaluated_quiet(chunk: list[str]) -> None:
+            self._tagging.evaluate(chunk, now_us, origin="sweep", families=families)
+
+        def expired(chunk: list[str]) -> None:
+            self._tagging.expire(chunk, now_us)
+
         failure: Exception | None = None
-        for customers, evaluate in ((active, True), (idle, False)):
+        for customers, act in ((active, evaluated), (quiet, evaluated_quiet), (idle, expired)):
             for start in range(0, len(customers), SWEEP_CHUNK):
-                chunk = customers[start : start + SWEEP_CHUNK]
                 try:
                     with self._lock:
-                        if evaluate:
-                            self._tagging.evaluate(chunk, now_us, origin="sweep")
-                        else:
-                            self._tagging.expire(chunk, now_us)
+                        act(customers[start : start + SWEEP_CHUNK])
                 # One customer's damaged data must not cost everybody's sweep.
                 except Exception as error:  # noqa: BLE001
                     failure = error
+        if quiet and boundary is not None:
+            self._store.put_mark(QUIET_MARK, boundary)
         if failure is not None:
             raise failure
-        return len(active)
+        return len(active) + len(quiet)
 
     def _run_refresh(self, boundary_us: int, now_us: int) -> None:
         try:

@@ -145,7 +145,7 @@ def made_shop(temporary: Path) -> SmallShop:
     steps = {
         "import": ["import", str(mapping), "--until", until],
         "features": ["features"],
-        "train": ["train"],
+        "train": ["train", "--families", "interest,brand_preference,high_intent"],
         "promote": ["promote"],
         "promote by force": ["promote", "--force"],
         "score": ["score"],

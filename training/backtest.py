@@ -100,13 +100,13 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
     The figures, and the contract table.
     """
     settings = bench.settings
-    everyone = bench.tag_rows
+    everyone = bench.rows_of(family)
     data = tag_data(
         bench.judge,
         family,
         everyone,
         bench.claims(family),
-        lambda frame: join(f"{family.family}_v1", frame),
+        lambda frame: join(family.service, frame),
         bench.test_judge,
     )
     bundle = train_tags(

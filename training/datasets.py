@@ -17,7 +17,7 @@ from features.events import EVENT_SCHEMA, EVENT_TYPES, INSTANT
 from features.feast_objects import SERVICES
 from features.history import History
 from features.tags import TagFamily
-from features.windows import HOUR_72, HOUR_US, IntArray, Measure, WindowRows, to_us
+from features.windows import HOUR_US, IntArray, Measure, WindowRows, to_us
 from training.splits import Slice, TagSlices
 
 CENSUS, AFTER_EVENT, RANDOM_HOUR = 0, 1, 2
@@ -120,13 +120,20 @@ def _rows(customer: IntArray, instant: IntArray, kind: int, part: int) -> Decisi
     return DecisionRows(customer, instant, np.full(len(customer), kind), np.full(len(customer), part))
 
 
-def slice_rows(history: History, part: int, days: Slice, size: int, rng: np.random.Generator) -> DecisionRows:
+def slice_rows(
+    history: History,
+    part: int,
+    days: Slice,
+    size: int,
+    rng: np.random.Generator,
+    within_us: int = 72 * HOUR_US,
+) -> DecisionRows:
     """Sample decision rows of a slice: half at its censuses, a quarter each after events and at random hours.
 
     After-event instants are those of events other than contacts, as they became known; random ones are up to
-    72 h later.
+    ``within_us`` later.
     """
-    census = _rows(*active_at(history, days.days(), HOUR_72.length_us or 0), CENSUS, part)
+    census = _rows(*active_at(history, days.days(), within_us), CENSUS, part)
     first, last = to_us(days.first), to_us(days.last)
     memory = history.customers
     inside = np.flatnonzero(
@@ -134,21 +141,23 @@ def slice_rows(history: History, part: int, days: Slice, size: int, rng: np.rand
     )
     moments = np.unique(np.stack([memory.key[inside], memory.known_at[inside]]), axis=1)
     after = _rows(moments[0], moments[1], AFTER_EVENT, part)
-    later = moments[1] + rng.integers(1, 72 * HOUR_US, moments.shape[1])
+    later = moments[1] + rng.integers(1, within_us, moments.shape[1])
     between = _rows(moments[0][later <= last], later[later <= last], RANDOM_HOUR, part)
     return DecisionRows.joined(
         [_sampled(census, size // 2, rng), _sampled(after, size // 4, rng), _sampled(between, size // 4, rng)]
     )
 
 
-def tag_decisions(history: History, slices: TagSlices, budget: SamplingBudget, seed: int) -> DecisionRows:
-    """Sample the decision rows of a tag model."""
+def tag_decisions(
+    history: History, slices: TagSlices, budget: SamplingBudget, seed: int, within_us: int = 72 * HOUR_US
+) -> DecisionRows:
+    """Sample the decision rows of a tag model, of customers active within some time before them."""
     rng = np.random.default_rng(seed)
     return DecisionRows.joined(
         [
-            slice_rows(history, FIT, slices.fit, budget.fit, rng),
-            slice_rows(history, CALIBRATE, slices.calibrate, budget.calibrate, rng),
-            slice_rows(history, CERTIFY, slices.certify, budget.certify, rng),
+            slice_rows(history, FIT, slices.fit, budget.fit, rng, within_us),
+            slice_rows(history, CALIBRATE, slices.calibrate, budget.calibrate, rng, within_us),
+            slice_rows(history, CERTIFY, slices.certify, budget.certify, rng, within_us),
         ]
     )
 

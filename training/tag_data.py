@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features import affinity, customer
 from features.history import History
-from features.outcomes import CONFIRMED, OutcomeJudge
+from features.memory import PairIndex
+from features.outcomes import CONFIRMED, REFUTED, OutcomeJudge
 from features.tags import TagFamily
 from features.windows import IntArray, expand
 from training.datasets import TEST, DecisionRows, PairDecisions
-from training.model_inputs import customer_inputs, pair_inputs
-from training.tag_model import TAGS_TASK, Columns
+from training.errors import TrainingDataError
+from training.tag_model import Columns
 
 FloatArray = npt.NDArray[np.float64]
 FloatColumn = npt.NDArray[np.float32]
@@ -77,8 +79,18 @@ def tag_data(
         by slice, and the answers are kept in the models' single precision, to bound the memory used.
     test_judge
         What came of the claims of slice `TEST`, which a backtest knows.
+
+    Raises
+    ------
+    TrainingDataError
+        If there is no candidate at all.
     """
-    task = f"{TAGS_TASK}{family.family}"
+    if len(claims.row) == 0:
+        raise TrainingDataError(
+            f"family {family.family!r}: none of {len(rows)} customers at decision instants is a candidate; "
+            "expected some",
+            "import more history, or choose a later --as-of",
+        )
     part_of_claim = rows.part[claims.row]
     affinities: dict[str, list[FloatColumn]] = {}
     customers: dict[str, list[FloatColumn]] = {}
@@ -89,9 +101,9 @@ def tag_data(
         distinct, first = np.unique(claims.row[chosen], return_index=True)
         positions.append(chosen)
         kept_rows.append(distinct)
-        for name in customer_inputs(task):
+        for name in customer.CATALOGUE.names(family.service):
             customers.setdefault(name, []).append(joined[name].to_numpy()[first].astype(np.float32))
-        for name in pair_inputs(task):
+        for name in affinity.CATALOGUE.names(family.service) if family.key is not None else ():
             affinities.setdefault(name, []).append(joined[name].to_numpy().astype(np.float32))
     order, kept = np.concatenate(positions), np.concatenate(kept_rows)
     renumbered = np.zeros(len(rows), np.int64)
@@ -126,18 +138,26 @@ def base_rates(history: History, judge: OutcomeJudge, family: TagFamily, rows: D
 
     Returns
     -------
-    Shape (n_keys,), or (1,) for a family without a key.
+    Shape (n_keys,), or (1,) for a family without a key; 0 where nobody was observed.
     """
-    observed = judge.observed(family, rows.customer, rows.instant)
-    customers, instants = rows.customer[observed], rows.instant[observed]
+    columns, customers, instants = history.columns, rows.customer, rows.instant
     if family.key is None:
-        came_true = judge.judge(family, customers, np.zeros(len(customers), np.int64), instants) == CONFIRMED
-        return np.array([came_true.mean() if len(came_true) else 0.0])
-    index, _ = history.pairs(family.key)
-    size = len(history.columns.texts(family.key))
-    confirmed = np.zeros(size)
+        outcome = judge.judge(family, customers, np.zeros_like(customers), instants)
+        confirmed, refuted = (np.array([np.sum(outcome == what)], float) for what in (CONFIRMED, REFUTED))
+        return _share(confirmed, refuted)
+    size = len(columns.texts(family.key))
+    # With most keys a customer never has anything to do: what becomes of those claims is the same for all.
+    elsewhere = judge.judge(family, customers, np.full_like(customers, size), instants)
+    confirmed, refuted = (np.full(size, float(np.sum(elsewhere == what))) for what in (CONFIRMED, REFUTED))
+    index = PairIndex.of(columns.customer, getattr(columns, family.key), size)
     for part, row, pair in expand(*index.ranges(customers)):
         code = index.code[pair]
         outcome = judge.judge(family, customers[part][row], code, instants[part][row])
-        confirmed += np.bincount(code, outcome == CONFIRMED, minlength=size)
-    return confirmed / max(len(customers), 1)
+        for counted, what in ((confirmed, CONFIRMED), (refuted, REFUTED)):
+            more = (outcome == what).astype(float) - (elsewhere[part][row] == what)
+            counted += np.bincount(code, more, minlength=size)
+    return _share(confirmed, refuted)
+
+
+def _share(confirmed: FloatArray, refuted: FloatArray) -> FloatArray:
+    return np.asarray(confirmed / np.maximum(confirmed + refuted, 1.0))

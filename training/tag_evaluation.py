@@ -109,7 +109,12 @@ def evaluate_tags(
 
 
 def _rule(family: TagFamily, data: TagData, chosen: IntArray) -> npt.NDArray[np.bool_]:
-    """The plain rule: whoever looked at or bought the key in the last 72 h will do so again."""
+    """The plain rule: whoever looked at or bought the key in the last 72 h will do so again.
+
+    Where a family does not claim that, the rule is that every candidate deserves the tag.
+    """
+    if not (family.candidate.is_attention and family.confirmed_by.any_of):
+        return np.ones(len(chosen), bool)
     if family.key is None:
         return np.asarray(data.customers["order_count_72h"][data.pairs.row[chosen]] > 0)
     return np.asarray(data.affinities["key_attention_count_72h"][chosen] > 0)

@@ -15,8 +15,8 @@ from configs.settings import Settings
 from features.history import History
 from features.mapping import PropensityPlan
 from features.outcomes import OutcomeJudge
-from features.tags import TagFamily
-from features.windows import HOUR_72, Measure, WindowRows, to_us
+from features.tags import Candidate, TagFamily, carried_by
+from features.windows import DAY_30, HOUR_72, to_us
 from training.clv_bundle import clv_instants
 from training.cold_start import Newcomers, first_signs
 from training.datasets import (
@@ -113,12 +113,12 @@ class Workbench:
         self.judge = OutcomeJudge(self.history.columns, to_us(as_of))
         self.test_judge = OutcomeJudge(self.history.columns)
         self.fingerprint: dict[str, Any] = fingerprint(events)
-        self.event_types: set[str] = set(known["event_type"].unique())
+        self.event_types = carried_by(known)
         self.events = events
         self._first: datetime = (
             known.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item() or as_of
         )
-        self._pairs: dict[str, PairDecisions] = {}
+        self._claims: dict[tuple[str | None, Candidate], PairDecisions] = {}
         self._propensity_rows: dict[str, DecisionRows] = {}
 
     @cached_property
@@ -128,32 +128,74 @@ class Workbench:
 
     @cached_property
     def tag_rows(self) -> DecisionRows:
-        """Decision rows of the tag models."""
-        rows = tag_decisions(self.history, self.tag_slices, self.budget.tags, self.settings.seed)
+        """Decision rows of the tag models about customers seen in the last 72 h."""
+        return self._tag_rows(HOUR_72.length_us or 0)
+
+    @cached_property
+    def quiet_tag_rows(self) -> DecisionRows:
+        """Decision rows of the tag models that also look at customers seen less lately."""
+        return self._tag_rows(DAY_30.length_us or 0)
+
+    def rows_of(self, family: TagFamily) -> DecisionRows:
+        """Return the decision rows of a family."""
+        return self.tag_rows if family.candidate.seen_within == HOUR_72 else self.quiet_tag_rows
+
+    def chosen(self, names: Sequence[str]) -> list[TagFamily]:
+        """Return the families of some names that can run; all that can where none is named."""
+        return [family for family in self.runnable()[0] if not names or family.family in names]
+
+    def decision_rows(self, families: Sequence[TagFamily]) -> list[DecisionRows]:
+        """Return all decision rows of some families."""
+        rows = {family.candidate.seen_within: self.rows_of(family) for family in families}
+        return list(rows.values())
+
+    def _tag_rows(self, within_us: int) -> DecisionRows:
+        rows = tag_decisions(self.history, self.tag_slices, self.budget.tags, self.settings.seed, within_us)
         if not self.test_days:
             return rows
-        customers, instants = active_at(self.history, self.test_days, HOUR_72.length_us or 0)
+        customers, instants = active_at(self.history, self.test_days, within_us)
         kind, part = np.full(len(customers), CENSUS), np.full(len(customers), TEST)
         return DecisionRows.joined([rows, DecisionRows(customers, instants, kind, part)])
 
     def claims(self, family: TagFamily) -> PairDecisions:
         """Return the claims worth considering: pairs, or customers for a family without a key."""
-        if family.key is None:
-            rows, candidate = self.tag_rows, family.candidate
-            lately = WindowRows(self.history.customers, rows.customer, rows.instant)
-            seen = lately.sum(Measure("candidate", candidate.any_of), candidate.rule.within.length_us) > 0
-            chosen = np.flatnonzero(seen)
-            frame = key_frame(self.history, rows.take(chosen))
-            return PairDecisions(chosen, np.zeros(len(chosen), np.int64), frame)
-        if family.key not in self._pairs:
-            self._pairs[family.key] = pair_decisions(self.history, family.key, self.tag_rows, family)
-        return self._pairs[family.key]
+        asked = family.key, family.candidate
+        if asked not in self._claims:
+            self._claims[asked] = self._candidates(family)
+        return self._claims[asked]
 
-    def pair_snapshot(self, family: TagFamily) -> pl.DataFrame:
-        """Compute the affinity features of a family's claims."""
-        if family.key is None:
-            raise ValueError(f"family {family.family!r} has no key")
-        return pair_snapshot(self.history, family.key, self.tag_rows, self.claims(family))
+    def _candidates(self, family: TagFamily) -> PairDecisions:
+        rows = self.rows_of(family)
+        if family.key is not None:
+            return pair_decisions(self.history, family.key, rows, family)
+        customers = self.history.customer_rows(rows.customer, rows.instant)
+        chosen = np.flatnonzero(family.candidate.customer_rule.holds(customers))
+        frame = key_frame(self.history, rows.take(chosen))
+        return PairDecisions(chosen, np.zeros(len(chosen), np.int64), frame)
+
+    def pair_snapshot(self, *families: TagFamily) -> pl.DataFrame:
+        """Compute the affinity features of families with one key, each pair and instant once."""
+        key = families[0].key
+        if key is None or {family.key for family in families} != {key}:
+            raise ValueError(f"families {[one.family for one in families]} have no key in common")
+        rows = DecisionRows.joined(self.rows_of(family) for family in families)
+        moments = pl.DataFrame({"customer": rows.customer, "instant": rows.instant}).with_row_index("row")
+        wanted = []
+        for family in families:
+            claims, mine = self.claims(family), self.rows_of(family)
+            wanted.append(
+                claims.frame.with_columns(
+                    customer=mine.customer[claims.row], instant=mine.instant[claims.row], code=claims.code
+                )
+            )
+        pairs = (
+            pl.concat(wanted)
+            .unique(["customer", "instant", "code"], keep="first", maintain_order=True)
+            .join(moments, on=["customer", "instant"], how="left", maintain_order="left")
+        )
+        row, code = (pairs[name].cast(pl.Int64).to_numpy() for name in ("row", "code"))
+        frame = pairs.drop("row", "code", "customer", "instant")
+        return pair_snapshot(self.history, key, rows, PairDecisions(row, code, frame))
 
     def propensity_slices(self, horizon: str) -> PropensitySlices:
         """Return the slices of a propensity horizon."""

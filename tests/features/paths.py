@@ -15,28 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 from features import affinity, customer
-from features.affinity import CandidateRule
+from features.candidates import PairRule
 from features.history import History
 from features.live import KeyProfiles, LiveCustomers
 from features.memory import KEY_COLUMNS
 from features.packed_memory import merge_memory, pack_memories
 from features.packed_store import PackedRow, profile_key
+from features.profile import Profile
 from features.publishing import key_rows, profile_rows
 from features.windows import DAY_90, HOUR_72, IntArray, WindowRows
 from tests.features import oracle, oracle_pairs
 from tests.features.oracle import Event, Instant, Value, microseconds
 from tests.features.streams import frame
 
-RULE = CandidateRule(HOUR_72, DAY_90)
+RULE = PairRule(HOUR_72, DAY_90)
 Key = tuple[str, str]
 """``category`` or ``brand``, and its text."""
 
 
-class EveryPair(CandidateRule):
+class EveryPair(PairRule):
     """Lets every pair through, known yet or not."""
 
-    def holds(self, recent: WindowRows, stored_moments: IntArray) -> npt.NDArray[np.bool_]:
-        return np.ones(len(stored_moments), bool)
+    def holds(self, recent: WindowRows, profile: Profile) -> npt.NDArray[np.bool_]:
+        return np.ones(len(recent.keys), bool)
 
 
 EVERY_PAIR = EveryPair(HOUR_72, DAY_90)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import affinity, customer
-from features.affinity import CandidateRule
+from features.candidates import PairRule
 from features.history import History
 from features.windows import DAY_90, DAY_US, HOUR_72, HOUR_US, NEVER, profile_boundary, to_us
 from tests.features.streams import START, event, frame, streams
@@ -22,7 +22,7 @@ ZONE = ZoneInfo("UTC")
 LAG = timedelta(hours=1)
 NOW = datetime(2024, 3, 15, 12, tzinfo=ZONE)
 NONE, DAY = timedelta(0), timedelta(days=1)
-RULE = CandidateRule(HOUR_72, DAY_90)
+RULE = PairRule(HOUR_72, DAY_90)
 Row = dict[str, Any]
 
 

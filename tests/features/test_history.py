@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import affinity, customer
-from features.affinity import CandidateRule
+from features.candidates import PairRule
 from features.history import History
 from features.packed_profile import unpack_keys
 from features.windows import (
@@ -29,7 +29,7 @@ ZONE = ZoneInfo("America/New_York")
 LAG = timedelta(hours=2)
 NONE = timedelta(0)
 START_US = to_us(START)
-RULE = CandidateRule(HOUR_72, DAY_90)
+RULE = PairRule(HOUR_72, DAY_90)
 Row = dict[str, Any]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import affinity, customer
-from features.affinity import CandidateRule
+from features.candidates import PairRule
 from features.history import History
 from features.live import KeyProfiles, LiveCustomers
 from features.packed_memory import pack_memories
@@ -23,7 +23,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 LAG = timedelta(hours=1)
 NONE = timedelta(0)
 START_US = to_us(START)
-RULE = CandidateRule(HOUR_72, DAY_90)
+RULE = PairRule(HOUR_72, DAY_90)
 NO_KEYS = KeyProfiles({}, empty_profile(KEY_FIELDS, np.empty(0, np.int64)))
 Row = dict[str, Any]
 

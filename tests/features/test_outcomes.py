@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ Row = dict[str, Any]
 Claim = tuple[str, str | None, datetime]
 
 SHIPPED = load_catalogue()
+DEALS = SHIPPED["deal_seeker"]
 
 
 def family_of(key: str | None, confirmed_by: Condition, observed_if: Condition | str) -> TagFamily:
@@ -31,6 +33,7 @@ def family_of(key: str | None, confirmed_by: Condition, observed_if: Condition |
             **SHIPPED["interest"].model_dump(),
             "family": "made",
             "key": key,
+            "candidate": SHIPPED["interest" if key else "high_intent"].candidate.model_dump(),
             "confirmed_by": confirmed_by.model_dump(),
             "observed_if": observed_if if isinstance(observed_if, str) else observed_if.model_dump(),
         }
@@ -43,17 +46,55 @@ def claims_frame(claims: list[Claim]) -> pl.DataFrame:
     )
 
 
+Numbers, Texts = Callable[[str], int], Callable[[str, str], bool]
+
+
+def is_a_deal(number: Numbers, text: Texts) -> bool:
+    return number("coupon_minor") > 0 or number("discount_minor") >= 0.1 * number("amount_minor")
+
+
+WHERE: dict[str | None, Callable[[Numbers, Texts], bool]] = {
+    None: lambda number, text: True,
+    DEALS.confirmed_by.where: is_a_deal,
+    "coupon_minor > 0": lambda number, text: number("coupon_minor") > 0,
+    "discount_minor >= 0.02 * amount_minor": lambda number, text: (
+        number("discount_minor") >= 0.02 * number("amount_minor")
+    ),
+    "coupon_minor == discount_minor or quantity >= 2 and amount_minor != 250": lambda number, text: (
+        number("coupon_minor") == number("discount_minor")
+        or (number("quantity") >= 2 and number("amount_minor") != 250)
+    ),
+    "category == '牛奶' or brand != '1'": lambda number, text: (
+        text("category", "牛奶") or not text("brand", "1")
+    ),
+}
+"""Comparisons as the catalogue says them, and the same in Python, of the numbers and texts of some rows."""
+
+
+def fulfils(where: str | None, rows: list[Row]) -> bool:
+    return WHERE[where](
+        lambda column: sum(row[column] or 0 for row in rows),
+        lambda column, text: any(row[column] == text for row in rows),
+    )
+
+
 def holds(rows: list[Row], condition: Condition, key_column: str | None, claim: Claim) -> bool:
     customer, key, at = claim
     after = at + timedelta(minutes=condition.not_before_minutes)
     until = at + timedelta(hours=condition.within_hours)
-    seen = {
-        row["event_type"]
+    inside = [
+        row
         for row in rows
         if row["customer_id"] == customer
         and after < row["event_time"] <= until
         and (not condition.same_key or (row[key_column] == key and key is not None))
-    }
+    ]
+    if condition.next is not None:
+        of_type = [row for row in inside if row["event_type"] == condition.next]
+        first = min((row["event_time"] for row in of_type), default=None)
+        order = [row for row in of_type if row["event_time"] == first]
+        return bool(order) and fulfils(condition.where, order)
+    seen = {row["event_type"] for row in inside if fulfils(condition.where, [row])}
     any_of = not condition.any_of or bool(seen & set(condition.any_of))
     return any_of and not seen & set(condition.none_of)
 
@@ -66,6 +107,7 @@ def by_hand(rows: list[Row], family: TagFamily, claim: Claim) -> str:
     return "unobserved"
 
 
+WHERES = st.sampled_from(list(WHERE))
 TYPES = st.lists(st.sampled_from(["purchase", "view", "contact"]), max_size=2, unique=True)
 
 
@@ -76,6 +118,7 @@ def conditions(draw: st.DrawFn, *, with_key: bool) -> Condition:
     return Condition(
         any_of=tuple(any_of),
         none_of=tuple(draw(TYPES.filter(lambda types: any_of or types))),
+        where=draw(WHERES),
         same_key=with_key and draw(st.booleans()),
         within_hours=within,
         not_before_minutes=draw(st.sampled_from([0, 30, 60 * within - 1])),
@@ -83,14 +126,27 @@ def conditions(draw: st.DrawFn, *, with_key: bool) -> Condition:
 
 
 @st.composite
+def decided_by_the_next(draw: st.DrawFn, *, with_key: bool) -> tuple[Condition, Condition]:
+    """Draw what the next event decides, and when it was observed."""
+    by, made = draw(st.sampled_from(["purchase", "view"])), draw(conditions(with_key=with_key))
+    decides = {"next": by, "any_of": (), "none_of": (), "where": draw(WHERES.filter(bool))}
+    observed = {"any_of": (by,), "none_of": (), "where": None}
+    return (
+        Condition.model_validate(made.model_dump() | decides),
+        Condition.model_validate(made.model_dump() | observed),
+    )
+
+
+@st.composite
 def families(draw: st.DrawFn) -> TagFamily:
     key = draw(st.sampled_from(["category", "brand", None]))
     made = conditions(with_key=key is not None)
-    return (
-        draw(st.sampled_from(list(SHIPPED.values())))
-        if draw(st.booleans())
-        else family_of(key, draw(made), draw(st.one_of(st.just("always"), made)))
-    )
+    kind = draw(st.sampled_from(["shipped", "seen or not", "the next"]))
+    if kind == "shipped":
+        return draw(st.sampled_from(list(SHIPPED.values())))
+    if kind == "the next":
+        return family_of(key, *draw(decided_by_the_next(with_key=key is not None)))
+    return family_of(key, draw(made), draw(st.one_of(st.just("always"), made)))
 
 
 CLAIMS = st.lists(
@@ -201,3 +257,67 @@ def test_a_judge_of_an_instant_does_not_know_what_came_to_light_later() -> None:
     assert then.judge(family, customers, codes, instants).tolist() == [CONFIRMED, UNOBSERVED]
     assert then.observed(family, customers, instants).tolist() == [True, False]
     assert OutcomeJudge(columns).judge(family, customers, codes, instants).tolist() == [CONFIRMED, CONFIRMED]
+
+
+def outcomes_of(family: str, *rows: Row, customer: str = "a") -> str:
+    claims = claims_frame([(customer, None, START)])
+    return judge(frame(list(rows)), claims, SHIPPED[family]).item()
+
+
+@pytest.mark.parametrize("family", ["cart_abandoner", "browsing_no_order", "slipping_away"])
+@pytest.mark.parametrize(
+    ("after", "outcome"),
+    [
+        (NONE, "confirmed"),
+        (TICK, "refuted"),
+        (timedelta(hours=72), "refuted"),
+        (timedelta(hours=72) + TICK, "confirmed"),
+    ],
+)
+def test_whoever_buys_after_the_claim_and_up_to_its_end_refutes_that_they_will_not(
+    family: str, after: timedelta, outcome: str
+) -> None:
+    assert outcomes_of(family, event(0, "a", "purchase", START + after, NONE)) == outcome
+    assert outcomes_of(family, event(0, "a", "view", START + TICK, NONE)) == "confirmed"
+    assert outcomes_of(family, event(0, "b", "purchase", START + TICK, NONE)) == "confirmed"
+
+
+def line(number: int, after: timedelta, discount: int | None, coupon: int | None = None) -> Row:
+    money = {"amount_minor": 1000, "discount_minor": discount, "coupon_minor": coupon}
+    return event(number, "a", "purchase", START + after, NONE, **money)
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [
+        ([], "unobserved"),
+        ([line(0, HOUR, 99)], "refuted"),
+        ([line(0, HOUR, 100)], "confirmed"),
+        ([line(0, HOUR, None, 1)], "confirmed"),
+        # 70 and 120 off of 2000: the order counts, not its best line.
+        ([line(0, HOUR, 70), line(1, HOUR, 120)], "refuted"),
+        ([line(0, HOUR, 80), line(1, HOUR, 120)], "confirmed"),
+        # The next order decides, whatever comes after it.
+        ([line(0, HOUR, 0), line(1, HOUR + TICK, 500)], "refuted"),
+        ([line(0, HOUR, 500), line(1, HOUR + TICK, 0)], "confirmed"),
+        # That of the visit itself is not the next one, and one past the end is none.
+        ([line(0, timedelta(minutes=30), 500), line(1, HOUR, 0)], "refuted"),
+        ([line(0, timedelta(minutes=30) + TICK, 500), line(1, HOUR, 0)], "confirmed"),
+        ([line(0, 72 * HOUR, 500)], "confirmed"),
+        ([line(0, 72 * HOUR + TICK, 500)], "unobserved"),
+    ],
+)
+def test_the_next_order_as_a_whole_decides_on_a_deal_seeker(rows: list[Row], outcome: str) -> None:
+    assert outcomes_of("deal_seeker", *rows) == outcome
+    assert outcomes_of("deal_seeker", *rows, customer="b") == "unobserved"
+
+
+def test_a_next_order_that_came_to_light_later_does_not_decide_yet() -> None:
+    late = line(0, HOUR, 500) | {"ingested_at": START + 200 * HOUR}
+    columns = columns_of(frame([late, line(1, 2 * HOUR, 0)]))
+    none, at = np.zeros(1, np.int64), np.full(1, to_us(START))
+    assert OutcomeJudge(columns, to_us(START + 100 * HOUR)).judge(DEALS, none, none, at).item() == REFUTED
+    assert OutcomeJudge(columns).judge(DEALS, none, none, at).item() == CONFIRMED

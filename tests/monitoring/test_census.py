@@ -1,14 +1,21 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from features.outcomes import judge
+from features.history import History
+from features.outcomes import OutcomeJudge, judge
+from features.tags import TagFamily
 from features.windows import HOUR_US, to_us
 from monitoring.census import CensusDay, base_rates, day_of, take_census
+from tests.features.streams import START, frame, streams
+from tests.features.test_outcomes import families
 from tests.monitoring.shop import (
     CATEGORIES,
     FAMILIES,
@@ -19,6 +26,8 @@ from tests.monitoring.shop import (
     random_events,
     slow_outcome,
 )
+from training import tag_data
+from training.datasets import CENSUS, FIT, DecisionRows
 
 UTC = ZoneInfo("UTC")
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -51,6 +60,35 @@ def test_the_census_equals_one_counted_event_by_event() -> None:
             and day.midnight_us - 72 * HOUR_US < to_us(row["event_time"]) <= day.midnight_us
         }
         assert set(day.customers) == expected
+
+
+def test_a_census_may_look_back_further() -> None:
+    events = events_of([event("quiet", -29 * 24), event("gone", -30 * 24), event("near", -1)])
+    month_us = 30 * 24 * HOUR_US
+    (day,) = take_census(events, since_us=START_US, until_us=START_US, zone=UTC, within_us=month_us)
+    assert day.customers == ("near", "quiet")
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=streams(max_events=25), family=families(), days=st.lists(st.integers(-1, 40), max_size=4))
+def test_training_and_monitoring_find_the_same_base_rates(
+    rows: list[dict], family: TagFamily, days: list[int]
+) -> None:
+    events, days = frame(rows), sorted(set(days))
+    history = History(events, UTC, timedelta(0))
+    names = list(history.columns.customers)
+    midnights = [to_us(START + timedelta(days=day)) for day in days]
+    instant = np.repeat(np.array(midnights, np.int64), len(names))
+    kind, part = (np.full(len(instant), what) for what in (CENSUS, FIT))
+    asked = DecisionRows(np.tile(np.arange(len(names)), len(days)), instant, kind, part)
+    learnt = tag_data.base_rates(history, OutcomeJudge(history.columns), family, asked)
+
+    keys = [None] if family.key is None else list(history.columns.texts(family.key))
+    tags = {family.tag_id(key): (family, key) for key in keys}
+    census = [CensusDay(midnight, tuple(names)) for midnight in midnights]
+    told = base_rates(events, census, tags, judge)
+    # A tag nobody was observed for has no base rate; training calls it 0.
+    assert {tag: told.get(tag, 0.0) for tag in tags} == dict(zip(tags, learnt.tolist(), strict=True))
 
 
 def test_a_census_that_ends_before_it_begins_has_no_days() -> None:

@@ -131,4 +131,4 @@ def test_events_are_needed_from_thirty_days_before_the_first_entry(tmp_path: Pat
     ledger = open_ledger(tmp_path)
     assert events_needed_since(ledger, None) is None
     ledger.record([claim("7", 10)])
-    assert events_needed_since(ledger, None) == from_us(at_us(10) - 720 * HOUR_US)
+    assert events_needed_since(ledger, None) == from_us(at_us(10) - 31 * 24 * HOUR_US)

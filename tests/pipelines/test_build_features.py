@@ -104,7 +104,7 @@ def test_customers_alone_need_no_pairs(small_shop, tmp_path):
     shop = small_shop.copy(tmp_path)
     bench = open_workbench(shop.home, shop.settings, shop.as_of, silently, SMALL)
     rows = bench.tag_rows.take(bench.tag_rows.kind == CENSUS)
-    counts = write_snapshots(shop.home, shop.settings, bench, [rows], silently, with_pairs=False)
+    counts = write_snapshots(shop.home, shop.settings, bench, [rows], silently)
     assert counts == {"customer_snapshot": len(rows)}
 
 

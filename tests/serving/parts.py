@@ -39,6 +39,7 @@ class CategoryScorer:
         self.versions = {"tags-interest": version}
         self.calls = []
         self.fails = False
+        self.quiet_families = frozenset()
 
     def score_many(self, customers, now_us, *, with_tags, with_reasons):
         if self.fails:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from features import affinity, customer
+from features.candidates import seen_within
 from features.history import History
 from features.packed_store import open_packed_store
 from features.tags import load_catalogue
@@ -136,6 +137,8 @@ def test_every_candidate_tag_has_the_probability_of_the_bulk_path(small_shop, sc
     family = load_catalogue()["interest"]
     model = TagModel(bundles["tags-interest"], family)
     row, pair = bulk.history.candidate_pairs("category", bulk.rows, family.candidate.rule)
+    lately = seen_within(bulk.rows, family.candidate.seen_within)[row]
+    row, pair = row[lately], pair[lately]
     keys = bulk.history.key_texts("category", pair)
     pairs = affinity.CATALOGUE.compute(bulk.history.pair_rows("category", bulk.rows, row, pair))
     scores = model.score(pairs, bulk.columns, row, keys)

@@ -286,6 +286,7 @@ class GatedScorer:
     def __init__(self, scorer):
         self.inner = scorer
         self.versions = scorer.versions
+        self.quiet_families = frozenset()
         self.gate = threading.Event()
 
     def score_many(self, customers, now_us, **asked):

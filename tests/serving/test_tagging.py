@@ -14,6 +14,7 @@ class ListScorer:
     def __init__(self):
         self.versions = {"tags-interest": "7"}
         self.tags = []
+        self.quiet_families = frozenset()
 
     def score_many(self, customers, now_us, *, with_tags, with_reasons):
         return {

@@ -1,18 +1,21 @@
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.packed_store import PackedRow
+from features.packed_store import CUSTOMER_PROFILE, PackedRow
 from features.windows import from_us
 from serving.live_tags import CUSTOMER_TAGS, KEPT_US, LiveTags
 from serving.measures import Measures
+from serving.scores import ScoredTag
 from serving.tagging import Tagging
 from serving.upkeep import Background, Upkeep, until_due
-from tests.serving.parts import DAY_US, START_US, Parts, event, settings_of
+from tests.serving.parts import DAY_US, START_US, CategoryScorer, Parts, event, settings_of
 from tests.serving.test_stream import write, writer_of
 
 HOUR_US = DAY_US // 24
@@ -107,6 +110,65 @@ def test_tags_are_kept_until_a_sweep_has_written_their_expiry_down(parts):
     assert list(parts.store.keys(CUSTOMER_TAGS)) == ["damaged"]
 
 
+class QuietScorer(CategoryScorer):
+    """Also gives everybody a tag of a family that looks at quiet customers, while it says so."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.quiet_families = frozenset({"slipping_away"})
+        self.slipping = True
+
+    def _score(self, customer, now_us, with_tags, with_reasons):
+        found = super()._score(customer, now_us, with_tags, with_reasons)
+        tag = ScoredTag("slipping_away", "slipping_away", None, 0.9, 0.9, 0.8, 0.85, 1.4, True, True)
+        return replace(found, tags=[*found.tags, *([tag] if self.slipping else [])])
+
+
+def profiles(parts, boundary_us, *customers):
+    parts.store.put_many(CUSTOMER_PROFILE, [PackedRow(name, boundary_us, b"") for name in customers])
+
+
+def carried(parts, customer, now_us):
+    live = LiveTags(parts.store).live([customer], now_us).get(customer, [])
+    return {record.evidence.tag_id for record in live}
+
+
+def test_quiet_customers_are_looked_at_once_by_each_days_profiles(parts):
+    parts.holder.scorer = scorer = QuietScorer(parts.store)
+    profiles(parts, START_US, "quiet", "another")
+    upkeep = upkeep_of(parts)
+    for hours in range(50):
+        upkeep.run(START_US + hours * HOUR_US)
+    assert (upkeep.sweep_problem, upkeep.refresh_problem) == ("", "")
+    assert [(set(names), (at - START_US) // HOUR_US) for names, at in scorer.calls] == [
+        ({"quiet", "another"}, hours) for hours in (1, 25, 49)
+    ]
+    steps = parts.ledger.read_transitions().filter(pl.col("customer_id") == "quiet").sort("at_us")
+    assert steps["to_state"].to_list() == ["assigned", "renewed", "renewed"]
+    scorer.slipping = False
+    upkeep.run(START_US + 73 * HOUR_US)
+    assert carried(parts, "quiet", START_US + 73 * HOUR_US) == set()
+    assert parts.ledger.read_transitions().filter(pl.col("to_state") == "withdrawn").height == 2
+
+
+def test_of_quiet_customers_only_the_families_that_look_at_them_move_on(parts):
+    write(writer_of(parts), [event(1)])
+    parts.holder.scorer = QuietScorer(parts.store)
+    profiles(parts, START_US, "c1")
+    upkeep = upkeep_of(parts)
+    upkeep.run(START_US)
+    upkeep.run(START_US + 71 * HOUR_US)
+    both = {"interest:MILK", "slipping_away"}
+    assert carried(parts, "c1", START_US + 71 * HOUR_US) == both
+    # The memory is dead by now: the interest lives on to its end, and only then is it over.
+    upkeep.run(START_US + 97 * HOUR_US)
+    assert carried(parts, "c1", START_US + 97 * HOUR_US) == both
+    upkeep.run(START_US + 145 * HOUR_US)
+    assert carried(parts, "c1", START_US + 145 * HOUR_US) == {"slipping_away"}
+    steps = parts.ledger.read_transitions().filter(pl.col("tag_id") == "interest:MILK").sort("at_us")
+    assert steps["to_state"].to_list() == ["assigned", "renewed", "expired"]
+
+
 def test_the_sweep_runs_on_its_rhythm(parts):
     write(writer_of(parts), [event(1)])
     parts.scorer.calls.clear()
@@ -136,6 +198,7 @@ def test_one_customer_who_cannot_be_scored_does_not_cost_the_others_their_sweep(
 
     class Picky:
         versions = scorer.versions
+        quiet_families = frozenset()
 
         def score_many(self, customers, now_us, **asked):
             if "c007" in customers:

@@ -25,6 +25,7 @@ from training.workbench import Budget, Workbench
 BUDGET = Budget(SamplingBudget(fit=1600, calibrate=800, certify=800), propensity_rows=1000)
 FAMILIES = load_catalogue()
 INTEREST, HIGH_INTENT, BRANDS = (FAMILIES[name] for name in ("interest", "high_intent", "brand_preference"))
+REPLENISHMENT, SLIPPING = (FAMILIES[name] for name in ("replenishment", "slipping_away"))
 EARLIER = datetime(2024, 5, 1, tzinfo=UTC)
 TEST_DAYS = [EARLIER + timedelta(days=day) for day in (0, 4, 8)]
 
@@ -189,18 +190,62 @@ def test_a_family_without_a_key_claims_about_those_active_lately(then, events):
 
 
 def test_features_of_keys_are_not_to_be_had_of_a_family_without_one(then):
-    with pytest.raises(ValueError, match="has no key"):
-        then.pair_snapshot(HIGH_INTENT)
+    for families in ([HIGH_INTENT], [INTEREST, HIGH_INTENT], [INTEREST, BRANDS]):
+        with pytest.raises(ValueError, match="have no key in common"):
+            then.pair_snapshot(*families)
+
+
+def test_features_of_several_families_are_those_of_each_every_pair_and_instant_once(then):
+    keys = ["customer_id", "event_timestamp", "category"]
+    together = then.pair_snapshot(INTEREST, REPLENISHMENT)
+    assert together.select(keys).is_duplicated().sum() == 0
+    alone = [then.pair_snapshot(family) for family in (INTEREST, REPLENISHMENT)]
+    either = pl.concat(alone).unique(keys, keep="first")
+    assert max(one.height for one in alone) <= either.height < sum(one.height for one in alone)
+    assert together.sort(keys).equals(either.sort(keys), null_equal=True)
+
+
+def test_a_family_about_quiet_customers_has_rows_of_its_own(then, looking_back, events):
+    near, quiet = then.rows_of(INTEREST), then.rows_of(SLIPPING)
+    assert near is then.tag_rows
+    assert [len(rows) for rows in then.decision_rows([INTEREST, SLIPPING, HIGH_INTENT])] == [
+        len(near),
+        len(quiet),
+    ]
+    own = events.filter(pl.col("event_type") != "contact").select("customer_id", at="event_time")
+    rows = looking_back.rows_of(SLIPPING)
+    tested = by_name(looking_back, rows.take(rows.part == TEST))
+    gap = (
+        tested.join(own, on="customer_id")
+        .filter(pl.col("at") <= pl.col("event_timestamp"))
+        .group_by("customer_id", "event_timestamp")
+        .agg(gap=pl.col("event_timestamp").first() - pl.col("at").max())["gap"]
+    )
+    assert gap.max() < timedelta(days=30)
+    assert gap.max() > timedelta(days=3)
+    claims = looking_back.claims(SLIPPING)
+    assert 0 < len(claims.row) < len(rows)
+    assert claims.frame.equals(key_frame(looking_back.history, rows.take(claims.row)))
 
 
 def test_families_that_share_a_key_share_their_claims(then):
-    assert then.claims(INTEREST) is then.claims(INTEREST)
+    mine = INTEREST.model_copy(update={"family": "mine"})
+    assert then.claims(INTEREST) is then.claims(mine)
+    assert then.claims(INTEREST) is not then.claims(REPLENISHMENT)
 
 
 def test_what_the_data_lacks_is_named(then, looking_back, events, settings):
     runs, missing = then.runnable()
-    assert [family.family for family in runs] == ["interest", "high_intent"]
-    assert missing == {"brand_preference": ("events with a brand",)}
+    assert [family.family for family in runs] == [
+        *("interest", "high_intent", "replenishment", "browsing_no_order", "slipping_away")
+    ]
+    assert missing == {
+        "brand_preference": ("events with a brand",),
+        "cart_abandoner": ("add_to_cart",),
+        "deal_seeker": ("coupon_minor", "discount_minor"),
+    }
+    assert then.chosen(()) == runs
+    assert then.chosen(["interest", "deal_seeker"]) == [INTEREST]
     searches = events.filter(pl.col("event_type") == "search")
     _, missing = Workbench(searches, AS_OF, settings, FAMILIES, BUDGET).runnable()
     assert missing["high_intent"] == ("purchase",)
