@@ -7,6 +7,9 @@ cohort ages. The total is therefore taken from one of three plain views of the h
 - ``bgnbd_gg``: BG/NBD and Gamma-Gamma, which know that cohorts age and nothing of seasons;
 - ``run_rate``: what customers did in the latest closed window, as ratios applied to today's.
 
+Ratios are of spend capped at `CAP`: a few customers who bought for a whole shop last year would otherwise set
+everybody's level this year.
+
 The rule: the first of them, in this order, that the history is long enough for; unless a rolling backtest of
 at least three closed origins shows another one clearly nearer to the truth.
 """
@@ -18,10 +21,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from training.baselines import fit_bgnbd_gamma_gamma
 from training.errors import TrainingDataError
 from training.spend_history import DAY_US, SpendHistory
+
+FloatArray = npt.NDArray[np.float64]
 
 PREFERENCE = ("same_season", "bgnbd_gg", "run_rate")
 YEAR_DAYS = 365
@@ -30,6 +36,10 @@ CLEARLY_NEARER = 0.15
 """By how much, in mean absolute log error, another level must do better to be preferred to the rule's."""
 
 MIN_HISTORY_DAYS = 30
+
+CAP = 0.98
+"""Quantile of positive spend at which ratios cap it; 0.97 and 0.99 did alike on rolling origins of customer
+halves, no cap worse."""
 
 
 @dataclass(frozen=True)
@@ -108,34 +118,97 @@ def level_totals(history: SpendHistory, as_of_us: int, horizon_days: int) -> dic
     return {name: total for name, total in totals.items() if math.isfinite(total) and total > 0}
 
 
-def ratio_total(known: SpendHistory, as_of_us: int, example_us: int, horizon_us: int) -> float:
+def ratio_total(
+    known: SpendHistory, as_of_us: int, example_us: int, horizon_us: int, cap_quantile: float = CAP
+) -> float:
     """Return today's total as the example date's customers would have spent it.
 
-    Customers are of two kinds. *Active* ones spent something in the window of one horizon before: their total
-    moves by the ratio of the example's active customers, after over before. *Dormant* ones did not: each is
-    worth the mean of the example's dormant customers.
+    Customers are of three kinds.
+
+    - *Active* ones spent something in the window of one horizon before: their total moves by the ratio of the
+      example's active customers, after over before.
+    - *Dormant* ones did not, and bought last within as many days as there were before the example date: each
+      is worth the mean of their like, at the example date and in the latest closed window together.
+    - Those *asleep for longer* had no like at the example date, whose history was too short to show any. Each
+      is worth the mean of their like in the latest closed window, of the dormant where it had none either.
+
+    Means from the latest closed window are carried over to the example's season by the ratio of the two
+    windows' active ratios.
 
     Parameters
     ----------
     example_us
         A past instant whose following window is closed: ``example + horizon <= as_of``.
+    cap_quantile
+        Of positive spend, at which ratios and means cap it; 1 for no cap.
+
+    Returns
+    -------
+    NaN where the example date had no active customers.
     """
-    then, before_then, after_then = _cells(known, example_us, horizon_us)
-    now = known.buyers(as_of_us)
-    before_now = known.spend_between(as_of_us - horizon_us, as_of_us)[now]
-    was_active, is_active = before_then > 0, before_now > 0
-    if then.size == 0 or not was_active.any():
+    example = _window(known, example_us, horizon_us)
+    latest = _window(known, as_of_us - horizon_us, horizon_us)
+    now = _window(known, as_of_us, horizon_us)
+    positive = np.concatenate([example.spends(), latest.spends()])
+    if positive.size == 0 or not example.is_active.any():
         return math.nan
-    ratio = after_then[was_active].sum() / before_then[was_active].sum()
-    dormant_mean = after_then[~was_active].mean() if (~was_active).any() else 0.0
-    return float(before_now[is_active].sum() * ratio + (~is_active).sum() * dormant_mean)
+    cap = float(np.quantile(positive, cap_quantile))
+    ratio = example.active_ratio(cap)
+    observable_us = example_us - known.first_us
+    total = float(now.before[now.is_active].sum()) * ratio
+    latest_ratio = latest.active_ratio(cap)
+    season = ratio / latest_ratio if latest_ratio > 0 else math.nan
+    dormant = example.dormant(cap, None, observable_us)
+    asleep = dormant
+    if math.isfinite(season):
+        dormant = np.concatenate([dormant, season * latest.dormant(cap, None, observable_us)])
+        longer = season * latest.dormant(cap, observable_us, None)
+        asleep = longer if longer.size else dormant
+    is_longer = ~now.is_active & (now.idle_us > observable_us)
+    total += (~now.is_active & ~is_longer).sum() * _mean(dormant)
+    return float(total + is_longer.sum() * _mean(asleep))
 
 
-def _cells(known: SpendHistory, at_us: int, horizon_us: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Window:
+    """Buyers at an instant with their spend in the window before and in the one after, as known then."""
+
+    before: FloatArray
+    after: FloatArray
+    idle_us: FloatArray
+
+    @property
+    def is_active(self) -> npt.NDArray[np.bool_]:
+        return self.before > 0
+
+    def spends(self) -> FloatArray:
+        both = np.concatenate([self.before, self.after])
+        return both[both > 0]
+
+    def active_ratio(self, cap: float) -> float:
+        before = np.minimum(self.before, cap)[self.is_active].sum()
+        return float(np.minimum(self.after, cap)[self.is_active].sum() / before) if before > 0 else math.nan
+
+    def dormant(self, cap: float, longer_than_us: int | None, until_us: int | None) -> FloatArray:
+        """Return what those spent after it who were not active but idle for some time, capped."""
+        rows = ~self.is_active
+        if longer_than_us is not None:
+            rows = rows & (self.idle_us > longer_than_us)
+        if until_us is not None:
+            rows = rows & (self.idle_us <= until_us)
+        return np.minimum(self.after[rows], cap)
+
+
+def _window(known: SpendHistory, at_us: int, horizon_us: int) -> _Window:
     customers = known.buyers(at_us)
     before = known.spend_between(at_us - horizon_us, at_us, known_by_us=at_us)[customers]
     after = known.spend_between(at_us, at_us + horizon_us)[customers]
-    return customers, before, after
+    last = known.last_order_us(at_us)[customers]
+    return _Window(before.astype(np.float64), after.astype(np.float64), (at_us - last).astype(np.float64))
+
+
+def _mean(values: FloatArray) -> float:
+    return float(values.mean()) if values.size else 0.0
 
 
 def _backtest(
