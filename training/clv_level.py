@@ -7,9 +7,6 @@ cohort ages. The total is therefore taken from one of three plain views of the h
 - ``bgnbd_gg``: BG/NBD and Gamma-Gamma, which know that cohorts age and nothing of seasons;
 - ``run_rate``: what customers did in the latest closed window, as ratios applied to today's.
 
-Ratios are of spend capped at `CAP`: a few customers who bought for a whole shop last year would otherwise set
-everybody's level this year.
-
 The rule: the first of them, in this order, that the history is long enough for; unless a rolling backtest of
 at least three closed origins shows another one clearly nearer to the truth.
 """
@@ -36,10 +33,6 @@ CLEARLY_NEARER = 0.15
 """By how much, in mean absolute log error, another level must do better to be preferred to the rule's."""
 
 MIN_HISTORY_DAYS = 30
-
-CAP = 0.98
-"""Quantile of positive spend at which ratios cap it; 0.97 and 0.99 did alike on rolling origins of customer
-halves, no cap worse."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +111,7 @@ def level_totals(history: SpendHistory, as_of_us: int, horizon_days: int) -> dic
     return {name: total for name, total in totals.items() if math.isfinite(total) and total > 0}
 
 
-def ratio_total(
-    known: SpendHistory, as_of_us: int, example_us: int, horizon_us: int, cap_quantile: float = CAP
-) -> float:
+def ratio_total(known: SpendHistory, as_of_us: int, example_us: int, horizon_us: int) -> float:
     """Return today's total as the example date's customers would have spent it.
 
     Customers are of three kinds.
@@ -139,8 +130,6 @@ def ratio_total(
     ----------
     example_us
         A past instant whose following window is closed: ``example + horizon <= as_of``.
-    cap_quantile
-        Of positive spend, at which ratios and means cap it; 1 for no cap.
 
     Returns
     -------
@@ -149,20 +138,18 @@ def ratio_total(
     example = _window(known, example_us, horizon_us)
     latest = _window(known, as_of_us - horizon_us, horizon_us)
     now = _window(known, as_of_us, horizon_us)
-    positive = np.concatenate([example.spends(), latest.spends()])
-    if positive.size == 0 or not example.is_active.any():
+    if not example.is_active.any():
         return math.nan
-    cap = float(np.quantile(positive, cap_quantile))
-    ratio = example.active_ratio(cap)
+    ratio = example.active_ratio()
     observable_us = example_us - known.first_us
     total = float(now.before[now.is_active].sum()) * ratio
-    latest_ratio = latest.active_ratio(cap)
+    latest_ratio = latest.active_ratio()
     season = ratio / latest_ratio if latest_ratio > 0 else math.nan
-    dormant = example.dormant(cap, None, observable_us)
+    dormant = example.dormant(None, observable_us)
     asleep = dormant
     if math.isfinite(season):
-        dormant = np.concatenate([dormant, season * latest.dormant(cap, None, observable_us)])
-        longer = season * latest.dormant(cap, observable_us, None)
+        dormant = np.concatenate([dormant, season * latest.dormant(None, observable_us)])
+        longer = season * latest.dormant(observable_us, None)
         asleep = longer if longer.size else dormant
     is_longer = ~now.is_active & (now.idle_us > observable_us)
     total += (~now.is_active & ~is_longer).sum() * _mean(dormant)
@@ -181,22 +168,18 @@ class _Window:
     def is_active(self) -> npt.NDArray[np.bool_]:
         return self.before > 0
 
-    def spends(self) -> FloatArray:
-        both = np.concatenate([self.before, self.after])
-        return both[both > 0]
+    def active_ratio(self) -> float:
+        before = self.before[self.is_active].sum()
+        return float(self.after[self.is_active].sum() / before) if before > 0 else math.nan
 
-    def active_ratio(self, cap: float) -> float:
-        before = np.minimum(self.before, cap)[self.is_active].sum()
-        return float(np.minimum(self.after, cap)[self.is_active].sum() / before) if before > 0 else math.nan
-
-    def dormant(self, cap: float, longer_than_us: int | None, until_us: int | None) -> FloatArray:
-        """Return what those spent after it who were not active but idle for some time, capped."""
+    def dormant(self, longer_than_us: int | None, until_us: int | None) -> FloatArray:
+        """Return what those spent after it who were not active but idle for some time."""
         rows = ~self.is_active
         if longer_than_us is not None:
             rows = rows & (self.idle_us > longer_than_us)
         if until_us is not None:
             rows = rows & (self.idle_us <= until_us)
-        return np.minimum(self.after[rows], cap)
+        return self.after[rows]
 
 
 def _window(known: SpendHistory, at_us: int, horizon_us: int) -> _Window:

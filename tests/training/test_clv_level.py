@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import polars as pl
 import pytest
 
 from tests.training.made_spend import day, events, shoppers
@@ -34,7 +33,7 @@ def test_the_ratio_total_is_reckoned_as_told() -> None:
     )  # fmt: skip
     # as of day 30 with a horizon of 10 days; the example date is day 10, when a and c had been active in
     # (0, 10], and so had b and d
-    total = ratio_total(history.known_by(day(30)), day(30), day(10), 10 * DAY_US, 1.0)
+    total = ratio_total(history.known_by(day(30)), day(30), day(10), 10 * DAY_US)
     assert total == pytest.approx(50 * (300 + 40) / (100 + 900 + 100 + 10))
 
 
@@ -49,7 +48,7 @@ def test_dormant_customers_are_worth_the_mean_of_last_times_dormant() -> None:
         )
     )  # fmt: skip
     # on day 20 a was active; b and c were dormant and spent 60 and 0 in the ten days after
-    total = ratio_total(history.known_by(day(30)), day(30), day(20), 10 * DAY_US, 1.0)
+    total = ratio_total(history.known_by(day(30)), day(30), day(20), 10 * DAY_US)
     # the example is the latest closed window itself, so that its dormant customers count once
     assert total == pytest.approx((100 + 60) * 100 / 100 + 1 * 30)
 
@@ -68,7 +67,7 @@ def test_the_long_asleep_are_worth_what_their_like_were_lately_at_the_example_se
     history = spend_history(events(rows))
     at, example, horizon = day(120), day(30), 10 * DAY_US
     known = history.known_by(at)
-    total = ratio_total(known, at, example, horizon, 1.0)
+    total = ratio_total(known, at, example, horizon)
 
     def window(instant: int) -> tuple[np.ndarray, np.ndarray]:
         before = known.spend_between(instant - horizon, instant)[:400]
@@ -85,18 +84,6 @@ def test_the_long_asleep_are_worth_what_their_like_were_lately_at_the_example_se
     now = known.spend_between(at - horizon, at)[:400]
     assert total == pytest.approx(now.sum() * ratio + (now == 0).sum() * asleep, rel=1e-6)
     assert asleep == pytest.approx(season * 10 * 40 / 300)
-
-
-def test_one_whale_of_last_year_does_not_set_everybodys_level() -> None:
-    frame = shoppers(300, 300, seed=4, dropout=0)
-    history = spend_history(frame)
-    whale = spend_history(pl.concat([frame, events([("c00000", 105.0, 50_000_000, "purchase")])]))
-    totals = [
-        ratio_total(one.known_by(day(250)), day(250), day(100), 30 * DAY_US) for one in (history, whale)
-    ]
-    assert totals[1] / totals[0] == pytest.approx(1, abs=0.05)
-    uncapped = ratio_total(whale.known_by(day(250)), day(250), day(100), 30 * DAY_US, 1.0)
-    assert uncapped > 5 * totals[0]
 
 
 def test_last_years_season_beats_a_model_that_knows_of_none() -> None:
