@@ -210,7 +210,11 @@ def train_and_publish(home: Home, settings: Settings, say: Say) -> list[TrainedM
     from training.datasets import SamplingBudget
     from training.workbench import Budget
 
-    budget = Budget(SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000), propensity_rows=40_000)
+    budget = Budget(
+        SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000),
+        propensity_rows=40_000,
+        clv_horizons_days=(90,),
+    )
     bench = open_workbench(home, settings, TRAINED_AS_OF, say, budget)
     trained = train_on(home, settings, bench, ["all"], say, FAMILIES)
     say("promoting what beats its baselines")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 CHUNK = 250
 
+CLV_AMOUNTS = ("expected", "low", "high", "purchase", "interaction", "referral")
+OTHER_HORIZONS_DAYS = (183, 365)
+"""Of CLV; their columns are null where the model was not trained for them."""
+
 CUSTOMERS_SCHEMA: dict[str, Any] = {
     "customer_id": pl.String(),
     "as_of": INSTANT,
@@ -41,6 +45,7 @@ CUSTOMERS_SCHEMA: dict[str, Any] = {
     "clv_purchase_minor": pl.Int64(),
     "clv_interaction_minor": pl.Int64(),
     "clv_referral_minor": pl.Int64(),
+    **{f"clv_{days}d_{amount}_minor": pl.Int64() for days in OTHER_HORIZONS_DAYS for amount in CLV_AMOUNTS},
 }
 TAGS_SCHEMA: dict[str, Any] = {
     "customer_id": pl.String(),
@@ -144,7 +149,12 @@ def score(
 
 
 def _customer_row(name: str, as_of: datetime, scores: CustomerScores) -> dict[str, Any]:
-    value: Mapping[str, Any] = scores.clv or {}
+    value = dict(scores.clv or {})
+    others = {
+        f"clv_{one['horizon_days']}d_{amount}_minor": one[f"{amount}_minor"]
+        for one in value.pop("other_horizons", ())
+        for amount in CLV_AMOUNTS
+    }
     return {
         "customer_id": name,
         "as_of": as_of,
@@ -152,6 +162,7 @@ def _customer_row(name: str, as_of: datetime, scores: CustomerScores) -> dict[st
         "life_cycle_stage": scores.life_cycle_stage,
         **{f"propensity_{horizon}": found for horizon, found in scores.propensity.items()},
         **{f"clv_{field}": found for field, found in value.items()},
+        **others,
     }
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 WHAT = ("all", "tags", "propensity", "clv")
-CLV_HORIZON_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class _Run:
             elif task == "propensity":
                 rows = [bench.propensity_rows(horizon) for horizon in bench.propensity_horizons()[0]]
             else:
-                rows = [bench.clv_rows(CLV_HORIZON_DAYS)]
+                rows = [bench.clv_rows(*bench.clv_horizons)]
         except TrainingDataError as refusal:
             self._skip(task, refusal)
             return []
@@ -231,10 +230,10 @@ def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> B
     from training.clv_bundle import train_bundle
     from training.datasets import key_frame
 
-    rows = bench.clv_rows(CLV_HORIZON_DAYS)
+    rows = bench.clv_rows(*bench.clv_horizons)
     joined = training_frame(home, settings, "clv_v1", key_frame(bench.history, rows), say)
-    say("training customer lifetime value")
-    return train_bundle(bench, bench.spend, joined, CLV_HORIZON_DAYS)
+    say(f"training customer lifetime value over {', '.join(map(str, bench.clv_horizons))} days")
+    return train_bundle(bench, bench.spend, joined, bench.budget.clv_horizons_days)
 
 
 def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: Say) -> TrainedModel:

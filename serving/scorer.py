@@ -33,7 +33,8 @@ from serving.scores import CustomerScores, ScoredTag
 from serving.upkeep import BOUNDARY_MARK
 from training import propensity
 from training.artifact import Bundle, load_bundle
-from training.clv_bundle import load_model
+from training.clv import ClvPrediction
+from training.clv_bundle import load_models
 from training.clv_inputs import ClvInputs
 from training.model_inputs import features_read, require_features
 from training.stages import STAGE_FEATURES, life_cycle_stages
@@ -98,7 +99,7 @@ class BundleScorer:
         found = bundles.get(propensity.TASK)
         self._propensity = None if found is None else propensity.PropensityModel(found)
         value = bundles.get("clv")
-        self._clv = None if value is None else load_model(value, threads=1)
+        self._clv = None if value is None else load_models(value, threads=1)
         self.customer_features, self._pair_features = _features_read(bundles.values())
         self._keys: tuple[int, dict[str, KeyProfiles]] | None = None
         self._lock = threading.Lock()
@@ -180,19 +181,13 @@ class BundleScorer:
         if self._clv is None or len(buyers) == 0:
             return {}
         inputs = {name: columns[name][buyers] for name in self._clv.inputs}
-        found = self._clv.predict(ClvInputs.of(inputs, self._clv.inputs))
-        return {
-            int(row): {
-                "horizon_days": self._clv.horizon_days,
-                "expected_minor": round(float(found.expected_minor[place])),
-                "low_minor": round(float(found.low_minor[place])),
-                "high_minor": round(float(found.high_minor[place])),
-                "purchase_minor": round(float(found.purchase_minor[place])),
-                "interaction_minor": round(float(found.interaction_minor[place])),
-                "referral_minor": round(float(found.referral_minor[place])),
-            }
-            for place, row in enumerate(buyers.tolist())
-        }
+        default, *others = self._clv.predict(ClvInputs.of(inputs, self._clv.inputs)).items()
+        values = {}
+        for place, row in enumerate(buyers.tolist()):
+            values[int(row)] = _value(*default, place)
+            if others:
+                values[int(row)]["other_horizons"] = [_value(*one, place) for one in others]
+        return values
 
     def _scored_tags(
         self, live: LiveCustomers, columns: Columns, with_reasons: bool
@@ -222,6 +217,11 @@ class BundleScorer:
             ):
                 found.setdefault(row, []).append(tag)
         return found
+
+
+def _value(horizon_days: int, found: ClvPrediction, place: int) -> dict[str, Any]:
+    amounts = {name: round(float(values[place])) for name, values in vars(found).items()}
+    return {"horizon_days": horizon_days, **amounts}
 
 
 def _features_read(bundles: Iterable[Bundle]) -> tuple[Sequence[str], Sequence[str]]:

@@ -1,8 +1,8 @@
 """Customer lifetime value: expected net spend over a horizon, with an interval, for everyone who ever bought.
 
 Rank and level are different problems. A two-part boosted model (`training.clv_ranker`), blended with BG/NBD +
-Gamma-Gamma, ranks customers; a level model (`training.clv_level`) sets the total; held-out customers give the
-interval (`training.clv_interval`).
+Gamma-Gamma and the past rate (`training.clv_blend`), ranks customers; a level model (`training.clv_level`)
+sets the total; held-out customers give the interval (`training.clv_interval`).
 
 ``expected = level x share of the blend``, split as the field's formula has it: purchase value + interactions
 x learnt value + referrals x learnt value.
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma
+from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma, past_rate
 from training.bgnbd import BgNbd
+from training.clv_blend import LEAST, Blend, Scores, choose_blend
 from training.clv_cutoffs import TrainingRows, closed_cutoffs, trainable_horizon
 from training.clv_inputs import ClvInputs, ranker_inputs, summary_of_features
 from training.clv_interval import IntervalKnots, fit_interval
@@ -32,13 +33,8 @@ from training.spend_history import DAY_US, SpendHistory
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-HORIZONS_DAYS = (90, 183, 365)
-
 ROLES = ("any_spend", "amount")
 """The two boosters of the ranker."""
-
-RANKER_WEIGHT = 0.8
-"""Of the boosted model in the geometric blend with BG/NBD + Gamma-Gamma; chosen on rolling origins."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,7 @@ class ClvModel:
     trained_horizon_days: int
     ranker: Ranker
     classic: BgNbdGammaGamma | None
+    blend: Blend
     factor: float
     interval: IntervalKnots
     values: SplitValues
@@ -87,14 +84,27 @@ class ClvModel:
 
     def predict(self, features: ClvInputs) -> ClvPrediction:
         """Predict from the features `inputs`, in that order; every customer has bought at least once."""
-        score = blend(self.ranker, self.classic, features, self.trained_horizon_days, self.horizon_days)
-        expected = score * self.factor
+        boosted = self.ranker.predict(ranker_inputs(features, self.classic, self.trained_horizon_days))
+        scores = _scores(boosted, self.classic, features, self.trained_horizon_days)
+        stretch = _stretch(self.classic, features, self.trained_horizon_days, self.horizon_days)
+        expected = self.blend.score(scores) * stretch * self.factor
         low, high = self.interval.around(expected)
         worth = self.values.of(split_terms(features, self.classic, self.trained_horizon_days))
         total = worth.sum(axis=1, keepdims=True)
         shares = np.where(total > 0, worth / np.where(total > 0, total, 1.0), [1.0, 0.0, 0.0])
         parts = expected[:, None] * shares
         return ClvPrediction(expected, low, high, parts[:, 0], parts[:, 1], parts[:, 2])
+
+    def split_reasons(self) -> dict[str, str]:
+        """Say of interactions and referrals where their value comes from, or why it is 0."""
+        return {
+            name: f"0: the data has no {name} events"
+            if name in self.missing_events
+            else "least squares of spend on purchases' forecast and the counts of 90 days"
+            if getattr(self.values, f"{name}_minor") > 0
+            else f"0: customers with more {name} events did not spend more than their purchases foretell"
+            for name in SPLIT_EVENTS
+        }
 
     def models(self) -> dict[str, str]:
         """Return the boosters as text, by role; `from_pieces` takes them back."""
@@ -113,6 +123,7 @@ class ClvModel:
             "classic": None
             if self.classic is None
             else {"bgnbd": vars(self.classic.orders), "gamma_gamma": vars(self.classic.value)},
+            "blend": {**vars(self.blend), "ginis": dict(self.blend.ginis)},
             "interval": {name: knots.tolist() for name, knots in vars(self.interval).items()},
             "values": vars(self.values),
             "missing_events": list(self.missing_events),
@@ -140,6 +151,7 @@ def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int
         None
         if classic is None
         else BgNbdGammaGamma(BgNbd(**classic["bgnbd"]), GammaGamma(**classic["gamma_gamma"])),
+        Blend(**content["blend"]),
         content["factor"],
         IntervalKnots(**{name: np.array(knots) for name, knots in content["interval"].items()}),
         SplitValues(**content["values"]),
@@ -198,7 +210,7 @@ def fit_clv(
     seed: int,
     threads: int,
 ) -> ClvModel:
-    """Fit ranker, level factor, interval and split.
+    """Fit ranker, blend, level factor, interval and split.
 
     Parameters
     ----------
@@ -226,14 +238,21 @@ def fit_clv(
     latest = np.arange(len(spend)) < len(sets[0].net_spend_minor)
     fitted = fit_ranker(inputs, spend, customers, latest, seed=seed, threads=threads)
 
-    held_out = _blend(
-        fitted.held_out, classics[0], sets[0].features, trained_horizon_days, trained_horizon_days
-    )
-    actual = spend[latest]
-    held_out *= max(actual.sum(), 1.0) / held_out.sum()
+    ends = np.cumsum([len(rows.net_spend_minor) for rows in sets])[:-1]
+    origins = [
+        (_scores(boosted, classic, rows.features, trained_horizon_days), rows.net_spend_minor)
+        for boosted, classic, rows in zip(np.split(fitted.held_out, ends), classics, sets, strict=True)
+    ]
+    blend = choose_blend(origins)
+    actual = sets[0].net_spend_minor
+    held_out = blend.score(origins[0][0])
+    closed_factor = max(float(actual.sum()), 1.0) / float(held_out.sum())
+    held_out *= closed_factor
     classic = _classic(current)
-    score = blend(fitted.ranker, classic, current, trained_horizon_days, horizon_days)
-    factor = 1.0 if level.total_minor is None else level.total_minor / float(score.sum())
+    boosted = fitted.ranker.predict(ranker_inputs(current, classic, trained_horizon_days))
+    score = blend.score(_scores(boosted, classic, current, trained_horizon_days))
+    score *= _stretch(classic, current, trained_horizon_days, horizon_days)
+    factor = closed_factor if level.total_minor is None else level.total_minor / float(score.sum())
     interval = fit_interval(held_out, actual)
     if horizon_days != trained_horizon_days:
         stretch = np.log(horizon_days / trained_horizon_days)
@@ -251,6 +270,7 @@ def fit_clv(
         trained_horizon_days,
         fitted.ranker,
         classic,
+        blend,
         factor,
         interval,
         learn_values(terms, spend),
@@ -259,32 +279,23 @@ def fit_clv(
     )
 
 
-def blend(
-    ranker: Ranker,
-    classic: BgNbdGammaGamma | None,
-    features: ClvInputs,
-    trained_days: int,
-    horizon_days: int,
-) -> FloatArray:
-    """Return the geometric blend of both rankings, shape (n,), > 0, before the level is set."""
-    scores = ranker.predict(ranker_inputs(features, classic, trained_days))
-    return _blend(scores, classic, features, trained_days, horizon_days)
-
-
-def _blend(
-    scores: FloatArray,
-    classic: BgNbdGammaGamma | None,
-    features: ClvInputs,
-    trained_days: int,
-    horizon_days: int,
-) -> FloatArray:
-    if classic is None:
-        return scores * (horizon_days / trained_days)
+def _scores(
+    boosted: FloatArray, classic: BgNbdGammaGamma | None, features: ClvInputs, trained_days: int
+) -> Scores:
     summary = summary_of_features(features)
-    short = np.maximum(classic.expected_spend(summary, trained_days), 1e-6)
-    wanted = np.maximum(classic.expected_spend(summary, horizon_days), 1e-6)
-    longer = wanted / short
-    return np.asarray(np.exp(RANKER_WEIGHT * np.log(scores) + (1 - RANKER_WEIGHT) * np.log(short)) * longer)
+    expected = None if classic is None else classic.expected_spend(summary, trained_days)
+    return Scores(boosted, expected, past_rate(summary, trained_days))
+
+
+def _stretch(
+    classic: BgNbdGammaGamma | None, features: ClvInputs, trained_days: int, horizon_days: int
+) -> FloatArray:
+    """Return a longer horizon's worth over the trained one, shape (n,): by BG/NBD, else in proportion."""
+    if classic is None or horizon_days == trained_days:
+        return np.full(len(features), horizon_days / trained_days)
+    summary = summary_of_features(features)
+    short = np.maximum(classic.expected_spend(summary, trained_days), LEAST)
+    return np.asarray(np.maximum(classic.expected_spend(summary, horizon_days), LEAST) / short)
 
 
 def _classic(features: ClvInputs) -> BgNbdGammaGamma | None:

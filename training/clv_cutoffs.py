@@ -51,13 +51,26 @@ def closed_cutoffs(first_us: int, as_of_us: int, horizon_days: int) -> list[int]
     >>> closed_cutoffs(0, 100 * DAY_US, 90)
     []
     """
-    step, history = max(7, horizon_days // 6), max(MIN_HISTORY_DAYS, horizon_days // 2)
+    step, history = max(7, horizon_days // 6), _history_days(horizon_days)
     cutoffs: list[int] = []
     cutoff = as_of_us - horizon_days * DAY_US
     while len(cutoffs) < CUTOFFS_MAX and cutoff - first_us >= history * DAY_US:
         cutoffs.append(cutoff)
         cutoff -= step * DAY_US
     return cutoffs
+
+
+def history_days_needed(horizon_days: int) -> int:
+    """Return how many days of history a horizon needs: its own closed window, and the history before it.
+
+    >>> history_days_needed(90), history_days_needed(365)
+    (135, 547)
+    """
+    return horizon_days + _history_days(horizon_days)
+
+
+def _history_days(horizon_days: int) -> int:
+    return max(MIN_HISTORY_DAYS, horizon_days // 2)
 
 
 def trainable_horizon(first_us: int, as_of_us: int, horizon_days: int) -> int:

@@ -18,10 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from training.baselines import fit_bgnbd_gamma_gamma
 from training.errors import TrainingDataError
 from training.spend_history import DAY_US, SpendHistory
+
+FloatArray = npt.NDArray[np.float64]
 
 PREFERENCE = ("same_season", "bgnbd_gg", "run_rate")
 YEAR_DAYS = 365
@@ -111,31 +114,84 @@ def level_totals(history: SpendHistory, as_of_us: int, horizon_days: int) -> dic
 def ratio_total(known: SpendHistory, as_of_us: int, example_us: int, horizon_us: int) -> float:
     """Return today's total as the example date's customers would have spent it.
 
-    Customers are of two kinds. *Active* ones spent something in the window of one horizon before: their total
-    moves by the ratio of the example's active customers, after over before. *Dormant* ones did not: each is
-    worth the mean of the example's dormant customers.
+    Customers are of three kinds.
+
+    - *Active* ones spent something in the window of one horizon before: their total moves by the ratio of the
+      example's active customers, after over before.
+    - *Dormant* ones did not, and bought last within as many days as there were before the example date: each
+      is worth the mean of their like, at the example date and in the latest closed window together.
+    - Those *asleep for longer* had no like at the example date, whose history was too short to show any. Each
+      is worth the mean of their like in the latest closed window, of the dormant where it had none either.
+
+    Means from the latest closed window are carried over to the example's season by the ratio of the two
+    windows' active ratios.
 
     Parameters
     ----------
     example_us
         A past instant whose following window is closed: ``example + horizon <= as_of``.
+
+    Returns
+    -------
+    NaN where the example date had no active customers.
     """
-    then, before_then, after_then = _cells(known, example_us, horizon_us)
-    now = known.buyers(as_of_us)
-    before_now = known.spend_between(as_of_us - horizon_us, as_of_us)[now]
-    was_active, is_active = before_then > 0, before_now > 0
-    if then.size == 0 or not was_active.any():
+    example = _window(known, example_us, horizon_us)
+    latest = _window(known, as_of_us - horizon_us, horizon_us)
+    now = _window(known, as_of_us, horizon_us)
+    if not example.is_active.any():
         return math.nan
-    ratio = after_then[was_active].sum() / before_then[was_active].sum()
-    dormant_mean = after_then[~was_active].mean() if (~was_active).any() else 0.0
-    return float(before_now[is_active].sum() * ratio + (~is_active).sum() * dormant_mean)
+    ratio = example.active_ratio()
+    observable_us = example_us - known.first_us
+    total = float(now.before[now.is_active].sum()) * ratio
+    latest_ratio = latest.active_ratio()
+    season = ratio / latest_ratio if latest_ratio > 0 else math.nan
+    dormant = example.dormant(None, observable_us)
+    asleep = dormant
+    if math.isfinite(season):
+        dormant = np.concatenate([dormant, season * latest.dormant(None, observable_us)])
+        longer = season * latest.dormant(observable_us, None)
+        asleep = longer if longer.size else dormant
+    is_longer = ~now.is_active & (now.idle_us > observable_us)
+    total += (~now.is_active & ~is_longer).sum() * _mean(dormant)
+    return float(total + is_longer.sum() * _mean(asleep))
 
 
-def _cells(known: SpendHistory, at_us: int, horizon_us: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Window:
+    """Buyers at an instant with their spend in the window before and in the one after, as known then."""
+
+    before: FloatArray
+    after: FloatArray
+    idle_us: FloatArray
+
+    @property
+    def is_active(self) -> npt.NDArray[np.bool_]:
+        return self.before > 0
+
+    def active_ratio(self) -> float:
+        before = self.before[self.is_active].sum()
+        return float(self.after[self.is_active].sum() / before) if before > 0 else math.nan
+
+    def dormant(self, longer_than_us: int | None, until_us: int | None) -> FloatArray:
+        """Return what those spent after it who were not active but idle for some time."""
+        rows = ~self.is_active
+        if longer_than_us is not None:
+            rows = rows & (self.idle_us > longer_than_us)
+        if until_us is not None:
+            rows = rows & (self.idle_us <= until_us)
+        return self.after[rows]
+
+
+def _window(known: SpendHistory, at_us: int, horizon_us: int) -> _Window:
     customers = known.buyers(at_us)
     before = known.spend_between(at_us - horizon_us, at_us, known_by_us=at_us)[customers]
     after = known.spend_between(at_us, at_us + horizon_us)[customers]
-    return customers, before, after
+    last = known.last_order_us(at_us)[customers]
+    return _Window(before.astype(np.float64), after.astype(np.float64), (at_us - last).astype(np.float64))
+
+
+def _mean(values: FloatArray) -> float:
+    return float(values.mean()) if values.size else 0.0
 
 
 def _backtest(

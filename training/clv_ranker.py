@@ -23,7 +23,8 @@ IntArray = npt.NDArray[np.int64]
 FOLDS = 5
 ROUNDS_MAX = 300
 PATIENCE = 30
-MIN_ROWS = 100
+MIN_CUSTOMERS = 100
+MIN_BUYERS = 20
 ROWS_PER_THREAD = 20_000
 """With fewer rows a further thread waits more than it works, on a busy machine ten times longer."""
 
@@ -65,7 +66,7 @@ class Ranker:
 
 @dataclass(frozen=True)
 class CrossFit:
-    """The ranker for use, and for each row of the latest cut-off a score it was not trained on."""
+    """The ranker for use, and for each row a score of a model that had not seen its customer."""
 
     ranker: Ranker
     held_out: FloatArray
@@ -100,15 +101,21 @@ def fit_ranker(
     Raises
     ------
     TrainingDataError
-        If there are fewer than 100 rows, or nobody spent.
+        If there are fewer than 100 customers, or fewer than 20 of them ever spent in an outcome window.
     """
     outcome = np.maximum(spend, 0.0)
-    if len(outcome) < MIN_ROWS:
+    known, buyers = np.unique(customers).size, np.unique(customers[outcome > 0]).size
+    if known < MIN_CUSTOMERS:
         raise TrainingDataError(
-            f"CLV needs at least {MIN_ROWS} customers with a closed outcome, got {len(outcome)}"
+            f"CLV needs at least {MIN_CUSTOMERS} customers with a closed outcome window, got {known}",
+            "import more customers",
         )
-    if not (outcome > 0).any():
-        raise TrainingDataError("CLV cannot be learnt: no customer spent anything in the outcome window")
+    if buyers < MIN_BUYERS:
+        raise TrainingDataError(
+            f"CLV needs at least {MIN_BUYERS} customers who spent something, net of refunds, in a closed "
+            f"outcome window; got {buyers} of {known}",
+            "import a longer history",
+        )
     generator = np.random.default_rng(seed)
     fold_of_customer = generator.permutation(int(customers.max()) + 1) % FOLDS
     fold = fold_of_customer[customers]
@@ -124,11 +131,11 @@ def fit_ranker(
         ranker, stopped = _fit(
             features[inside], outcome[inside], settings, (features[out], outcome[out]), None
         )
-        held_out[out] = ranker.predict(features[out])
+        held_out[~inside] = ranker.predict(features[~inside])
         rounds.append(stopped)
     final_rounds = tuple(int(np.median(column)) for column in zip(*rounds, strict=True))
     ranker, _ = _fit(features, outcome, settings, None, (final_rounds[0], final_rounds[1]))
-    return CrossFit(ranker, held_out[latest])
+    return CrossFit(ranker, held_out)
 
 
 def _fit(

@@ -100,6 +100,16 @@ class SpendHistory:
         """Return the indices of customers with an order known at an instant, ascending."""
         return np.unique(self.customer[(self.known_us <= as_of_us) & self.is_order])
 
+    def last_order_us(self, as_of_us: int) -> IntArray:
+        """Return when each customer's latest order known at an instant was, shape (n_customers,).
+
+        The smallest integer for who had none.
+        """
+        rows = (self.known_us <= as_of_us) & self.is_order
+        last = np.full(self.customers.size, np.iinfo(np.int64).min)
+        np.maximum.at(last, self.customer[rows], self.time_us[rows])
+        return last
+
     def summary(self, as_of_us: int, customers: IntArray) -> PurchaseSummary:
         """Summarise what was known of customers at an instant.
 
@@ -119,9 +129,8 @@ class SpendHistory:
         if (order_count[customers] == 0).any():
             raise ValueError("a customer without an order has no summary")
         first = np.full(size, np.iinfo(np.int64).max)
-        last = np.full(size, np.iinfo(np.int64).min)
         np.minimum.at(first, known.customer[known.is_order], known.time_us[known.is_order])
-        np.maximum.at(last, known.customer[known.is_order], known.time_us[known.is_order])
+        last = self.last_order_us(as_of_us)
         net = sums_by_customer(known.customer, known.net_minor, size)
         return PurchaseSummary(
             order_count[customers].astype(np.float64),

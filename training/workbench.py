@@ -18,6 +18,7 @@ from features.outcomes import OutcomeJudge
 from features.tags import Candidate, TagFamily, carried_by
 from features.windows import DAY_30, HOUR_72, to_us
 from training.clv_bundle import clv_instants
+from training.clv_horizons import HORIZONS_DAYS, horizons_within
 from training.cold_start import Newcomers, first_signs
 from training.datasets import (
     CENSUS,
@@ -56,10 +57,13 @@ class Budget:
         Decision rows of the tag slices.
     propensity_rows
         Customers at censuses that each horizon of propensity is fitted on.
+    clv_horizons_days
+        Horizons of CLV that are asked for; the span of history decides which of them it allows.
     """
 
     tags: SamplingBudget = field(default_factory=SamplingBudget)
     propensity_rows: int = 200_000
+    clv_horizons_days: tuple[int, ...] = HORIZONS_DAYS
 
 
 class Workbench:
@@ -273,10 +277,17 @@ class Workbench:
         """Orders and refunds of every customer."""
         return spend_history(self.events)
 
-    def clv_rows(self, horizon_days: int) -> DecisionRows:
+    @property
+    def clv_horizons(self) -> list[int]:
+        """Horizons of CLV that are asked for and that the history allows, days, ascending."""
+        known = self.spend.known_by(to_us(self.as_of))
+        first_us = known.first_us if known.time_us.size else to_us(self.as_of)
+        return horizons_within(first_us, to_us(self.as_of), self.budget.clv_horizons_days)[0]
+
+    def clv_rows(self, *horizons_days: int) -> DecisionRows:
         """Return every customer who had bought, at every instant CLV is trained or measured at."""
         customers, instants = [], []
-        for at in clv_instants(self.spend, to_us(self.as_of), horizon_days):
+        for at in clv_instants(self.spend, to_us(self.as_of), *horizons_days):
             bought = self.spend.known_by(at).buyers(at)
             customers.append(self.history.numbers(self.spend.customers[bought].tolist()))
             instants.append(np.full(len(bought), at, np.int64))

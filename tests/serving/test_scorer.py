@@ -19,7 +19,7 @@ from serving.bundle_watch import POINTER, BundleWatch
 from serving.scorer import REASONS, BundleScorer, _row_hashes, load_scorer
 from serving.upkeep import BOUNDARY_MARK
 from training.artifact import load_bundle, save_bundle
-from training.clv_bundle import load_model
+from training.clv_bundle import load_models
 from training.clv_inputs import ClvInputs
 from training.errors import BundleError
 from training.model_inputs import every_feature
@@ -93,8 +93,8 @@ def test_propensity_value_and_stage_are_those_of_the_bulk_path(small_shop, score
     bulk = Bulk(small_shop, now_us)
     online = scored(scorer, bulk.names, now_us)
     purchase = PropensityModel(bundles["propensity"]).score(bulk.columns)
-    model = load_model(bundles["clv"], threads=1)
-    value = model.predict(ClvInputs.of(bulk.columns, model.inputs))
+    horizons = load_models(bundles["clv"], threads=1)
+    value = horizons.predict(ClvInputs.of(bulk.columns, horizons.inputs))[90]
     for row, name in enumerate(bulk.names):
         one = online[name]
         assert one.status == "ok"
@@ -130,6 +130,31 @@ def test_a_third_horizon_is_served_never_below_the_shorter_ones(small_shop, stor
         assert said["72h"] <= said["7d"] == said["30d"]
     assert found["a stranger"].status == "cold_start"
     assert dict(found["a stranger"].propensity) == {**content["priors"], "30d": 0.9}
+
+
+def test_further_horizons_of_value_stand_beside_the_default_one(small_shop, store, bundles, now_us):
+    bundle = bundles["clv"]
+    longer = bundle.content["horizons"]["90"]
+    longer = longer | {"horizon_days": 183, "factor": 1.5 * longer["factor"]}
+    both = replace(
+        bundle,
+        models=dict(bundle.models) | {f"{role}_183": text for role, text in bundle.models.items()},
+        content=dict(bundle.content) | {"horizons": {**bundle.content["horizons"], "183": longer}},
+    )
+    names = sorted(small_shop.known["customer_id"].unique())[:30]
+    alone = scored(BundleScorer(store, small_shop.settings, {"clv": bundle}, {}), names, now_us)
+    beside = scored(BundleScorer(store, small_shop.settings, {"clv": both}, {}), names, now_us)
+    for name in names:
+        if alone[name].clv is None:
+            assert beside[name].clv is None
+            continue
+        assert "other_horizons" not in alone[name].clv
+        default = dict(beside[name].clv)
+        (other,) = default.pop("other_horizons")
+        assert default == alone[name].clv
+        assert other.keys() == default.keys()
+        assert other["horizon_days"] == 183
+        assert other["expected_minor"] == pytest.approx(1.5 * default["expected_minor"], abs=2)
 
 
 def test_every_candidate_tag_has_the_probability_of_the_bulk_path(small_shop, scorer, bundles, now_us):

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import polars as pl
 import pytest
 
 from configs.settings import load_settings
 from features.tags import load_catalogue
-from features.windows import from_us
+from features.windows import DAY_US, from_us, to_us
 from tests.training.made_spend import START_US, day, kernel_features, shoppers
 from training.artifact import load_bundle, save_bundle
 from training.clv import train_clv
 from training.clv_bundle import (
     JoinedFeatures,
     clv_instants,
-    load_model,
+    load_models,
     measure_clv,
     measured_at,
     train_bundle,
@@ -25,7 +27,7 @@ from training.model_inputs import customer_inputs
 from training.spend_history import spend_history
 from training.workbench import Budget, Workbench
 
-HORIZON = 45
+HORIZON, LONGER = 45, 90
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +44,19 @@ def bench(shopping, tmp_path_factory):
 @pytest.fixture(scope="module")
 def joined(bench):
     """The feature service's answer, computed on the spot, in no particular order."""
-    frame = customer_snapshot(bench.history, bench.clv_rows(HORIZON))
+    frame = customer_snapshot(bench.history, bench.clv_rows(HORIZON, LONGER))
     return frame.sample(fraction=1, shuffle=True, seed=1)
 
 
 @pytest.fixture(scope="module")
 def bundle(bench, joined):
-    return train_bundle(bench, bench.spend, joined, HORIZON)
+    return train_bundle(bench, bench.spend, joined, (HORIZON, LONGER, 365))
 
 
 def test_features_are_wanted_at_the_instant_at_the_measured_one_and_at_the_cutoffs_of_both(bench):
     first = bench.spend.first_us
+    both = clv_instants(bench.spend, day(200), HORIZON, LONGER)
+    assert set(both) == {at for days in (HORIZON, LONGER) for at in clv_instants(bench.spend, day(200), days)}
     instants = clv_instants(bench.spend, day(200), HORIZON)
     assert instants == sorted(
         {
@@ -95,13 +99,14 @@ def test_the_bundle_is_the_model_trained_directly_and_survives_the_disk(bench, b
         threads=1,
     )
     save_bundle(tmp_path / "bundle", bundle)
-    loaded = load_model(load_bundle(tmp_path / "bundle"), threads=1)
+    loaded = load_models(load_bundle(tmp_path / "bundle"), threads=1)
     buyers = bench.spend.buyers(day(200))
     matrix = kernel_features(shopping, bench.spend)(buyers, day(200))
-    expected, found = direct.predict(matrix), loaded.predict(matrix)
+    expected, found = direct.predict(matrix), loaded.predict(matrix)[HORIZON]
     for name in ("expected_minor", "low_minor", "high_minor", "purchase_minor", "interaction_minor"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    assert loaded.horizon_days == HORIZON
+    assert [model.horizon_days for model in loaded.models] == [HORIZON, LONGER]
+    assert set(bundle.models) == {"any_spend", "amount", f"any_spend_{LONGER}", f"amount_{LONGER}"}
     assert loaded.inputs == tuple(customer_inputs("clv"))
     assert bundle.features == dict.fromkeys(bundle.models, loaded.inputs)
     assert bundle.dtypes["order_count_lifetime"] == "int"
@@ -109,7 +114,7 @@ def test_the_bundle_is_the_model_trained_directly_and_survives_the_disk(bench, b
 
 
 def test_its_figures_are_a_backtest_one_horizon_back(bench, bundle, joined):
-    assert bundle.content["measured_at_us"] == day(200 - HORIZON)
+    assert bundle.content["measured_at_us"] == {"45": day(200 - HORIZON), "90": day(200 - LONGER)}
     again = measure_clv(
         bench.spend,
         JoinedFeatures(joined, bench.spend.customers),
@@ -119,7 +124,9 @@ def test_its_figures_are_a_backtest_one_horizon_back(bench, bundle, joined):
         seed=bench.settings.seed,
         threads=1,
     )
-    assert bundle.metrics == again
+    assert {name: bundle.metrics[name] for name in again} == again
+    assert set(bundle.metrics) - set(again) == {"90d", "skipped_horizons"}
+    assert bundle.metrics["90d"].keys() == again.keys()
     assert {"bias", "normalized_gini", "baseline_bgnbd_gg", "baseline_past_rate"} <= set(again)
     buyers = bench.spend.known_by(day(200 - HORIZON)).buyers(day(200 - HORIZON))
     assert again["customers"] == len(buyers)
@@ -155,6 +162,38 @@ def test_without_a_closed_window_the_bundle_has_no_figures(tmp_path):
     rows = shoppers(400, 80, seed=6)
     settings = load_settings(tmp_path, {"TAGTIDE_THREADS": "1"}).settings
     bench = Workbench(rows, from_us(day(80)), settings, load_catalogue(), Budget())
-    made = train_bundle(bench, bench.spend, customer_snapshot(bench.history, bench.clv_rows(90)), 90)
+    made = train_bundle(bench, bench.spend, customer_snapshot(bench.history, bench.clv_rows(90)), (90,))
     assert made.metrics == {}
-    assert made.content["measured_at_us"] is None
+    assert made.content["measured_at_us"] == {"90": None}
+
+
+def test_a_horizon_that_the_span_does_not_allow_is_skipped_by_name_with_the_numbers(bundle):
+    first = datetime.fromisoformat(bundle.fingerprint["first_event"])
+    span = (day(200) - to_us(first)) // DAY_US
+    told = f"365 days: needs 547 days of history before the as-of instant, has {span}"
+    assert bundle.content["skipped_horizons"] == bundle.metrics["skipped_horizons"] == {"365": told}
+
+
+def test_a_longer_horizon_is_worth_no_less_to_anybody_and_meets_its_level(bench, bundle, shopping):
+    loaded = load_models(bundle, threads=1)
+    buyers = bench.spend.buyers(day(200))
+    found = loaded.predict(kernel_features(shopping, bench.spend)(buyers, day(200)))
+    short, long = found[HORIZON], found[LONGER]
+    for name in ("expected_minor", "low_minor", "high_minor"):
+        assert (getattr(long, name) >= getattr(short, name)).all()
+    assert long.expected_minor.sum() == pytest.approx(loaded.models[1].level.total_minor)
+    parts = long.purchase_minor + long.interaction_minor + long.referral_minor
+    np.testing.assert_allclose(parts, long.expected_minor)
+
+
+def test_the_figures_say_which_level_and_ranking_were_chosen_and_why(bundle):
+    figures = bundle.metrics
+    assert figures["level"] in figures["level_reason"]
+    assert figures["ranking"] in figures["ranking_reason"]
+    assert set(figures["ranking_ginis"]) == {"boosted", "even", "classic"}
+    assert sum(figures["split_shares"].values()) == pytest.approx(1)
+    assert figures["split_values_minor"] == {"interaction": 0, "referral": 0}
+    assert figures["split_reasons"]["referral"] == "0: the data has no referral events"
+    assert sum(row["count"] for row in figures["deciles"]) == figures["customers"]
+    shown = {name for name, value in figures["baseline_past_rate"].items() if value is not None}
+    assert {"bias_top_decile_order_value", "deciles", "interval_coverage_80_buyers"} <= shown

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.clv_interval import IntervalKnots, fit_interval
+from training.clv_interval import COVERAGE, DRIFT, RARE, IntervalKnots, fit_interval
 from training.metrics import interval_coverage
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,11 +21,19 @@ def made(count: int, seed: int, idle: float) -> tuple[FloatArray, FloatArray]:
     return predicted, np.where(buys, predicted * generator.gamma(2, 0.5, count) / max(1 - idle, 0.01), 0.0)
 
 
-@pytest.mark.parametrize("idle", [0.0, 0.05, 0.3, 0.7])
-def test_four_in_five_new_customers_fall_inside(idle: float) -> None:
+@pytest.mark.parametrize("idle", [0.0, 0.02, 0.08, 0.3, 0.7])
+def test_four_in_five_of_those_who_buy_fall_inside_and_at_least_as_many_of_all(idle: float) -> None:
     knots = fit_interval(*made(3000, 1, idle))
     predicted, actual = made(20_000, 2, idle)
-    assert interval_coverage(actual, *knots.around(predicted)) == pytest.approx(0.80, abs=0.025)
+    low, high = knots.around(predicted)
+    bought = actual > 0
+    assert interval_coverage(actual[bought], low[bought], high[bought]) == pytest.approx(
+        COVERAGE + DRIFT, abs=0.03
+    )
+    assert interval_coverage(actual, low, high) > COVERAGE - 0.02
+    if idle > RARE + 0.02:
+        assert (low == 0).all()
+        assert interval_coverage(actual[~bought], low[~bought], high[~bought]) == 1.0
 
 
 def test_where_nearly_all_are_idle_the_interval_still_holds_the_expectation() -> None:
@@ -43,6 +51,19 @@ def test_low_expected_and_high_are_in_order(expected: list[float]) -> None:
     values = np.array(expected)
     low, high = knots.around(values)
     assert ((low >= 0) & (low <= values) & (values <= high)).all()
+
+
+def test_each_bin_holds_as_many_buyers_as_the_next_however_few_buy() -> None:
+    predicted, actual = made(4000, 6, 0.9)
+    predicted = np.sort(predicted)
+    knots = fit_interval(predicted, actual)
+    assert len(knots.log_predicted) == int((actual > 0).sum()) // 50
+    assert (np.diff(knots.log_predicted) > 0).all()
+
+
+def test_without_any_buyer_the_interval_ends_at_the_expectation() -> None:
+    low, high = fit_interval(np.full(10, 5.0), np.zeros(10)).around(np.array([5.0]))
+    assert (low.tolist(), high.tolist()) == ([0.0], [5.0])
 
 
 def test_few_customers_and_equal_predictions_give_one_knot() -> None:

@@ -49,7 +49,41 @@ def test_dormant_customers_are_worth_the_mean_of_last_times_dormant() -> None:
     )  # fmt: skip
     # on day 20 a was active; b and c were dormant and spent 60 and 0 in the ten days after
     total = ratio_total(history.known_by(day(30)), day(30), day(20), 10 * DAY_US)
+    # the example is the latest closed window itself, so that its dormant customers count once
     assert total == pytest.approx((100 + 60) * 100 / 100 + 1 * 30)
+
+
+def test_the_long_asleep_are_worth_what_their_like_were_lately_at_the_example_season() -> None:
+    """A history that had only just begun at the example date shows no customer asleep for long."""
+    generator = np.random.default_rng(3)
+    rows = []
+    for number in range(400):
+        name = f"c{number:03d}"
+        regular = number < 100
+        times = np.arange(generator.uniform(0, 20), 130, 7.0 if regular else 200.0)
+        rows += [(name, float(at), 100 if at < 110 or at >= 120 else 50, "purchase") for at in times]
+        if 100 <= number < 110:
+            rows.append((name, 115.0, 40, "purchase"))
+    history = spend_history(events(rows))
+    at, example, horizon = day(120), day(30), 10 * DAY_US
+    known = history.known_by(at)
+    total = ratio_total(known, at, example, horizon)
+
+    def window(instant: int) -> tuple[np.ndarray, np.ndarray]:
+        before = known.spend_between(instant - horizon, instant)[:400]
+        return before, known.spend_between(instant, instant + horizon)[:400]
+
+    before, after = window(example)
+    active = before > 0
+    ratio = after[active].sum() / before[active].sum()
+    before, after = window(at - horizon)
+    active = before > 0
+    season = ratio / (after[active].sum() / before[active].sum())
+    # whoever was idle then had been so for longer than the 30 days before the example
+    asleep = season * after[~active].mean()
+    now = known.spend_between(at - horizon, at)[:400]
+    assert total == pytest.approx(now.sum() * ratio + (now == 0).sum() * asleep, rel=1e-6)
+    assert asleep == pytest.approx(season * 10 * 40 / 300)
 
 
 def test_last_years_season_beats_a_model_that_knows_of_none() -> None:

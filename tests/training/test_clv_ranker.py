@@ -42,9 +42,10 @@ def test_held_out_scores_were_made_without_the_customer() -> None:
     result = fit_ranker(
         twice, np.tile(spend, 2), np.tile(np.arange(600), 2), np.arange(1200) < 600, seed=1, threads=1
     )
-    assert result.held_out.shape == (600,)
-    assert abs(auc(spend > 0, result.held_out) - 0.5) < 0.06
-    assert abs(normalized_gini(spend, result.held_out)) < 0.12
+    assert result.held_out.shape == (1200,)
+    for scores in np.split(result.held_out, 2):
+        assert abs(auc(spend > 0, scores) - 0.5) < 0.06
+        assert abs(normalized_gini(spend, scores)) < 0.12
 
 
 def test_the_same_seed_gives_the_same_model() -> None:
@@ -69,7 +70,25 @@ def test_net_refunds_count_as_nothing() -> None:
 
 def test_too_few_customers_or_no_spend_at_all_is_told() -> None:
     features, spend = made(99, 7)
-    with pytest.raises(TrainingDataError, match="at least 100 customers with a closed outcome, got 99"):
+    with pytest.raises(
+        TrainingDataError, match="at least 100 customers with a closed outcome window, got 99"
+    ):
         fitted(features, spend)
-    with pytest.raises(TrainingDataError, match="no customer spent anything"):
+    with pytest.raises(TrainingDataError, match=r"at least 20 customers who spent something.* got 0 of 150"):
         fitted(np.zeros((150, 2)), np.zeros(150))
+    with pytest.raises(TrainingDataError, match="got 19 of 150"):
+        fitted(np.zeros((150, 2)), (np.arange(150) < 19) * 100.0)
+
+
+def test_rows_of_one_customer_at_several_cutoffs_are_one_customer() -> None:
+    features, spend = made(300, 8)
+    with pytest.raises(TrainingDataError, match="got 50"):
+        fit_ranker(features, spend, np.arange(300) % 50, np.arange(300) < 50, seed=1, threads=1)
+
+
+def test_customers_who_all_spend_the_same_are_ranked_by_whether_they_spend() -> None:
+    features, spend = made(800, 9)
+    same = np.where(spend > 0, 1000.0, 0.0)
+    scores = fitted(features, same).ranker.predict(features)
+    assert auc(same > 0, scores) > 0.75
+    assert np.isfinite(scores).all()
