@@ -25,7 +25,11 @@ def _weekday_share(rows: CustomerRows, window: Window) -> FloatArray:
 @CATALOGUE.feature(
     unit="ratio",
     null="no order yet",
-    phrase=Phrase("{percent} of the orders fall on today's and the next two weekdays", topic=Topic.RHYTHM),
+    phrase=Phrase(
+        "{percent} of the orders fall on today's and the next two weekdays",
+        "no order falls on today's or the next two weekdays",
+        Topic.RHYTHM,
+    ),
 )
 def order_share_on_next_3_weekdays(rows: CustomerRows) -> FloatArray:
     """Share of all orders placed on the weekdays of today and the next two days."""
@@ -37,7 +41,9 @@ def order_share_on_next_3_weekdays(rows: CustomerRows) -> FloatArray:
     null="no order in 90 days",
     services=CONTEXT_SERVICES,
     phrase=Phrase(
-        "{percent} of the orders in 90 days fall on today's and the next two weekdays", topic=Topic.RHYTHM
+        "{percent} of the orders in 90 days fall on today's and the next two weekdays",
+        "no order in 90 days falls on today's or the next two weekdays",
+        Topic.RHYTHM,
     ),
 )
 def order_share_on_next_3_weekdays_90d(rows: CustomerRows) -> FloatArray:

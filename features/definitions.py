@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.errors import did_you_mean
-from features.phrases import Measured, Phrase, Subject, beside, in_words
+from features.phrases import Measured, Phrase, Role, Subject, beside, in_words
 from features.windows import NEVER, SECOND_US, IntArray, Window
 
 FloatArray = npt.NDArray[np.float64]
@@ -64,6 +64,11 @@ class FeatureDefinition:
         """What the feature shares with those it is told together with: its phrase's topic, or its family."""
         return (self.phrase.topic if self.phrase is not None else "") or self.family or self.name
 
+    @property
+    def role(self) -> Role:
+        """As what it is told beside another feature of its topic; empty where it is not."""
+        return "" if self.phrase is None else self.phrase.role
+
     def in_words(self, value: float, subject: Subject) -> str:
         """Say a value, NaN for null: ``bought SOFT DRINKS 6 times in 30 days``."""
         phrase = self.phrase or Phrase(f"{self.meaning.rstrip('.')}: {{value}}")
@@ -71,8 +76,7 @@ class FeatureDefinition:
 
     def beside(self, value: float, subject: Subject) -> str:
         """Say a value beside another feature of the topic; empty where the feature is not told so."""
-        role = "" if self.phrase is None else self.phrase.role
-        return beside(role, self._measured, value, subject)
+        return beside(self.role, self._measured, value, subject)
 
     @property
     def _measured(self) -> Measured:

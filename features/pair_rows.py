@@ -1,4 +1,4 @@
-"""Pairs of customer and key at instants, as every affinity feature looks at them, and the catalogue of those."""
+"""Pairs of customer and key as every affinity feature looks at them, and those features' catalogue."""
 
 from __future__ import annotations
 

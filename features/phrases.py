@@ -36,8 +36,8 @@ class Phrase:
     Attributes
     ----------
     said
-        Of a value. ``{key}`` is the category or brand, ``{window}`` the window; the value itself is ``{value}``
-        in the feature's unit, ``{times}``, ``{percent}`` of a share, ``{weekday}`` or ``{clock}`` of hours.
+        Of a value. ``{key}`` is the category or brand, ``{window}`` the window; the value itself is
+        ``{value}`` in the feature's unit, ``{times}``, ``{percent}``, ``{weekday}`` or ``{clock}`` of hours.
     zero
         Of the value 0; ``said`` where empty.
     topic
@@ -149,15 +149,17 @@ def times(count: float) -> str:
     >>> times(1), times(2), times(1234)
     ('once', 'twice', '1,234 times')
     """
-    return {0: "never", 1: "once", 2: "twice"}.get(round(count, 9), f"{number(count)} times")
+    return {"0": "never", "1": "once", "2": "twice"}.get(number(count), f"{number(count)} times")
 
 
 def number(value: float) -> str:
     """Return a number with as many digits as one reads.
 
-    >>> number(1234.0), number(1.44), number(12.6)
-    ('1,234', '1.4', '13')
+    >>> number(1234.0), number(1.44), number(12.6), number(0.034)
+    ('1,234', '1.4', '13', '0.034')
     """
+    if 0 < abs(value) < 0.1:
+        return f"{value:.2g}"
     text = f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
     return text.removesuffix(".0")
 

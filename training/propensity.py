@@ -19,6 +19,7 @@ from features.windows import DAY_US, HOUR_US
 from training.artifact import Bundle
 from training.baselines import Logistic, fit_logistic
 from training.calibration import fit_calibrator
+from training.contributions import Term
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows, active_at
 from training.errors import TrainingDataError
 from training.metrics import auc, auc_gain_lower, brier, ece, lift_top_decile, pr_auc
@@ -291,16 +292,26 @@ class PropensityModel:
         """Population share per horizon: the answer about customers of whom nothing is known."""
         return {name: float(value) for name, value in self.bundle.content["priors"].items()}
 
+    @property
+    def horizons(self) -> list[str]:
+        """Every horizon, the shortest first."""
+        hours: Mapping[str, int] = self.bundle.content["horizons_hours"]
+        return sorted(hours, key=lambda name: hours[name])
+
+    def terms(self, horizon: str, customers: Columns) -> list[Term]:
+        """Return what the raw score of a horizon is the sum of, for `training.contributions`."""
+        names = list(self.bundle.features[horizon])
+        return [Term(self._boosters[horizon], names, design_matrix(names, customers))]
+
     def score(self, customers: Columns) -> dict[str, FloatArray]:
         """Return per horizon the calibrated probability of each customer.
 
         A longer horizon contains the shorter ones, so its probability is never below theirs.
         """
-        hours: Mapping[str, int] = self.bundle.content["horizons_hours"]
         scores: dict[str, FloatArray] = {}
         matrices: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
         floor: FloatArray | None = None
-        for horizon in sorted(hours, key=lambda name: hours[name]):
+        for horizon in self.horizons:
             names = tuple(self.bundle.features[horizon])
             if names not in matrices:
                 matrices[names] = design_matrix(names, customers)
