@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from configs.home import Home
+from features.errors import SourceError
 from features.sources import imported_mapping, imported_sources
 
 WITHOUT_MINOR_UNIT = frozenset(
@@ -48,5 +49,9 @@ def in_words(amount_minor: float, currency: str | None) -> str:
 
 def home_currency(home: Home) -> str | None:
     """Return the currency of a home's amounts: that of its sources; None where they name none or several."""
-    named = {imported_mapping(home, source).currency for source in imported_sources(home)} - {None}
+    try:
+        named = {imported_mapping(home, source).currency for source in imported_sources(home)} - {None}
+    except SourceError:
+        # Nothing but words depends on it: whoever imports again is told what is wrong.
+        return None
     return named.pop() if len(named) == 1 else None

@@ -28,6 +28,7 @@ from training.propensity import (
     purchased_within,
     train_propensity,
 )
+from training.sufficiency import require_customers
 from training.tag_data import base_rates, tag_data
 from training.tag_evaluation import evaluate_tags, score_part
 from training.tag_model import TagModel
@@ -95,6 +96,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
     -------
     The figures, and the contract table.
     """
+    require_customers("tags", bench)
     settings = bench.settings
     everyone = bench.tag_rows
     data = tag_data(
@@ -133,6 +135,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
 
 def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join: Join) -> dict[str, Any]:
     """Train a horizon as of the first test day, and measure it and its baselines on the test days."""
+    require_customers(TASK, bench)
     settings = bench.settings
     rows = DecisionRows.joined([bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)])
     joined = join("propensity_v1", key_frame(bench.history, rows))
@@ -165,6 +168,7 @@ def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> d
     TrainingDataError
         If the horizon reaches past the data's end.
     """
+    require_customers("clv", bench)
     settings, as_of_us = bench.settings, to_us(bench.as_of)
     end_us = int(bench.spend.time_us.max())
     if as_of_us + horizon_days * DAY_US > end_us + DAY_US:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from training.errors import TrainingDataError
+from training.sufficiency import require_spenders
 
 if TYPE_CHECKING:
     import lightgbm
@@ -23,7 +23,6 @@ IntArray = npt.NDArray[np.int64]
 FOLDS = 5
 ROUNDS_MAX = 300
 PATIENCE = 30
-MIN_ROWS = 100
 ROWS_PER_THREAD = 20_000
 """With fewer rows a further thread waits more than it works, on a busy machine ten times longer."""
 
@@ -100,15 +99,10 @@ def fit_ranker(
     Raises
     ------
     TrainingDataError
-        If there are fewer than 100 rows, or nobody spent.
+        If there are too few customers, or too few who spent something.
     """
     outcome = np.maximum(spend, 0.0)
-    if len(outcome) < MIN_ROWS:
-        raise TrainingDataError(
-            f"CLV needs at least {MIN_ROWS} customers with a closed outcome, got {len(outcome)}"
-        )
-    if not (outcome > 0).any():
-        raise TrainingDataError("CLV cannot be learnt: no customer spent anything in the outcome window")
+    require_spenders(customers, outcome)
     generator = np.random.default_rng(seed)
     fold_of_customer = generator.permutation(int(customers.max()) + 1) % FOLDS
     fold = fold_of_customer[customers]

@@ -21,10 +21,10 @@ from training.baselines import Logistic, fit_logistic
 from training.calibration import fit_calibrator
 from training.contributions import Term
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows, active_at
-from training.errors import TrainingDataError
 from training.metrics import auc, auc_gain_lower, brier, ece, lift_top_decile, pr_auc
 from training.model_inputs import dtypes_of
-from training.splits import CALIBRATE_DAYS, CERTIFY_DAYS, FIT_ENDS_DAYS, Slice, midnight
+from training.splits import CALIBRATE_DAYS, CERTIFY_DAYS, FIT_ENDS_DAYS, Slice, midnight, require_fit_days
+from training.sufficiency import require_purchases
 from training.tag_model import Columns, design_matrix
 
 FloatArray = npt.NDArray[np.float64]
@@ -96,12 +96,8 @@ def propensity_slices(
         Slice(back(CALIBRATE_DAYS[0], 2), back(CALIBRATE_DAYS[1], 2)),
         Slice(back(CERTIFY_DAYS[0], 1), back(CERTIFY_DAYS[1], 1)),
     )
-    if (slices.fit.last - slices.fit.first).days < 14:
-        raise TrainingDataError(
-            f"propensity within {horizon_hours} h as of {as_of.isoformat()}: the data begins "
-            f"{first_event.isoformat()}, which leaves fewer than 14 days to fit on",
-            "choose a later --as-of or import more history",
-        )
+    what = f"propensity within {horizon_hours} h"
+    require_fit_days(what, as_of, first_event, (slices.fit.first, slices.fit.last), FIT_ENDS_DAYS + 3 * extra)
     return slices
 
 
@@ -181,7 +177,7 @@ def train_propensity(
 
     models, features, calibrators, figures, priors = {}, {}, {}, {}, {}
     for horizon, rows in data.items():
-        _require_both_classes(horizon, rows)
+        require_purchases(horizon, rows.rows.part, rows.bought, LEAST_POSITIVES)
         names = list(rows.features)
         fit, calibrate = rows.part(FIT), rows.part(CALIBRATE)
         matrix = design_matrix(names, rows.features)
@@ -266,17 +262,6 @@ def _figures(bought: npt.NDArray[np.bool_], probability: FloatArray) -> dict[str
         "ece": ece(bought, probability),
         "lift_top_decile": lift_top_decile(bought, probability),
     }
-
-
-def _require_both_classes(horizon: str, data: PropensityData) -> None:
-    for part, name in ((FIT, "fit"), (CALIBRATE, "calibrate"), (CERTIFY, "certify")):
-        inside = data.bought[data.part(part)]
-        if min(int(inside.sum()), int((~inside).sum())) < LEAST_POSITIVES:
-            raise TrainingDataError(
-                f"propensity {horizon}: slice {name!r} has {int(inside.sum())} rows with and "
-                f"{int((~inside).sum())} without a purchase; expected {LEAST_POSITIVES} of each",
-                "import more history, or choose a later --as-of",
-            )
 
 
 class PropensityModel:
