@@ -129,7 +129,10 @@ def _days(
     activity = events.filter(pl.col("event_type") != "contact")["event_time"]
     first, last = activity.min(), activity.max()
     if not (isinstance(first, datetime) and isinstance(last, datetime)):
-        raise CommandError("a backtest needs something that customers did; the home holds contacts only")
+        raise CommandError(
+            "a backtest needs something that customers did; the home holds contacts only",
+            "import what customers viewed, bought or otherwise did",
+        )
     if as_of is None:
         return BacktestDays(span_days(first, last, settings, horizon_hours), "span")
     latest = last - timedelta(hours=horizon_hours)

@@ -161,10 +161,10 @@ class _Run:
         except TrainingDataError as refusal:
             self.skip(task, refusal)
 
-    def skip(self, task: str, refusal: TagtideError) -> None:
+    def skip(self, task: str, refusal: TagtideError, why: str = "") -> None:
         """Note that a model is not trained, and why."""
         self.refusals[task] = refusal
-        self.models.append(TrainedModel(task, "", 0.0, {}, refusal.message))
+        self.models.append(TrainedModel(task, "", 0.0, {}, why or refusal.message))
 
 
 def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
@@ -173,11 +173,12 @@ def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
     runnable, missing = run.bench.runnable()
     for name, events in missing.items():
         if not families or name in families:
+            lacking = f"the data has no {' or '.join(events)}"
             lacks = TrainingDataError(
-                f"family {name!r} is skipped: the data has no {' or '.join(events)}",
+                f"family {name!r}: {lacking}",
                 "map these in the source's mapping and import it again, or leave the family out",
             )
-            run.skip(f"tags-{name}", lacks)
+            run.skip(f"tags-{name}", lacks, lacking)
     for family in runnable:
         if not families or family.family in families:
             make = partial(train_family, run.home, settings, run.bench, family, run.say)

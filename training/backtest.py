@@ -168,7 +168,6 @@ def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> d
     TrainingDataError
         If the horizon reaches past the data's end.
     """
-    require_customers("clv", bench)
     settings, as_of_us = bench.settings, to_us(bench.as_of)
     end_us = int(bench.spend.time_us.max())
     if as_of_us + horizon_days * DAY_US > end_us + DAY_US:
@@ -176,6 +175,7 @@ def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> d
             f"CLV as of {bench.as_of.isoformat()}: {horizon_days} days reach past the data's end",
             "choose an earlier --as-of or a shorter --horizon-days",
         )
+    require_customers("clv", bench)
     return measure_clv(
         bench.spend,
         JoinedFeatures(joined, bench.spend.customers),
