@@ -62,7 +62,7 @@ def explain_propensity(
     here = {name: values[rows] for name, values in columns.items()}
     told: dict[int, dict[str, Explanation]] = {row: {} for row in rows.tolist()}
     for horizon in model.horizons:
-        names, found = contributions(model.terms(horizon, here))
+        names, found = model.contributions(horizon, here)
         for row, one in zip(rows.tolist(), words.explain(names, found, here), strict=True):
             told[row][horizon] = one
     return told

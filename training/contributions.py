@@ -20,7 +20,8 @@ class Term:
     """One booster of a raw score, which is the sum of ``weight x raw prediction`` over its terms.
 
     A model that averages several boosters *on the raw scale* has a term for each, with its weight. One that
-    averages probabilities is no such sum and cannot be told this way.
+    averages probabilities is no such sum and cannot be told this way. What is not a booster, such as a
+    logistic regression averaged with one, adds its own contributions to these, column by column.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from features.windows import DAY_US, HOUR_US
 from training.artifact import Bundle
 from training.baselines import Logistic, fit_logistic
 from training.calibration import fit_calibrator
-from training.contributions import Term
+from training.contributions import Term, contributions
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows, active_at
 from training.metrics import auc, auc_gain_lower, brier, ece, lift_top_decile, pr_auc
 from training.model_inputs import dtypes_of
@@ -283,10 +283,16 @@ class PropensityModel:
         hours: Mapping[str, int] = self.bundle.content["horizons_hours"]
         return sorted(hours, key=lambda name: hours[name])
 
-    def terms(self, horizon: str, customers: Columns) -> list[Term]:
-        """Return what the raw score of a horizon is the sum of, for `training.contributions`."""
+    def contributions(self, horizon: str, customers: Columns) -> tuple[list[str], FloatArray]:
+        """Return what each feature adds to each customer's score of a horizon, in log-odds.
+
+        Returns
+        -------
+        Feature names, and shape (n, n_features + 1): the last column is what everybody has.
+        """
         names = list(self.bundle.features[horizon])
-        return [Term(self._boosters[horizon], names, design_matrix(names, customers))]
+        term = Term(self._boosters[horizon], names, design_matrix(names, customers))
+        return contributions([term], self._threads)
 
     def score(self, customers: Columns) -> dict[str, FloatArray]:
         """Return per horizon the calibrated probability of each customer.

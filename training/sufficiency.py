@@ -111,21 +111,16 @@ def require_spenders(customers: IntArray, outcome: npt.NDArray[np.float64]) -> N
     rows = len(np.unique(customers))
     if rows < LEAST_CUSTOMERS["clv"]:
         raise TrainingDataError(
-            f"CLV needs at least {LEAST_CUSTOMERS['clv']} customers with a closed outcome, got {rows}",
-            MORE_HISTORY,
+            f"CLV needs at least {LEAST_CUSTOMERS['clv']} customers with a closed outcome window, got {rows}",
+            "import more customers",
         )
     spenders = len(np.unique(customers[outcome > 0]))
-    if spenders == 0:
-        raise TrainingDataError(
-            "CLV cannot be learnt: no customer spent anything in the outcome window; "
-            f"expected {LEAST_SPENDERS} or more who did",
-            "map amount_minor if the source has amounts, import more history, or choose a later --as-of",
-        )
     if spenders < LEAST_SPENDERS:
+        amounts = "map amount_minor if the source has amounts, or import a longer history"
         raise TrainingDataError(
-            f"CLV cannot be learnt: {spenders} customers spent something in the outcome windows; "
-            f"expected {LEAST_SPENDERS} or more",
-            MORE_HISTORY,
+            f"CLV needs at least {LEAST_SPENDERS} customers who spent something, net of refunds, in a closed "
+            f"outcome window; got {spenders} of {rows}",
+            "import a longer history" if spenders else amounts,
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from training.artifact import Bundle
 
-NAMES, RANGES = (re.compile(rf"^{line}=(.*)$", re.MULTILINE) for line in ("feature_names", "feature_infos"))
+RANGES = re.compile(r"^feature_infos=(.*)$", re.MULTILINE)
 NOTHING = "none"
 """What LightGBM's text model has for the range of an input in which it found no two values to tell apart."""
 
@@ -23,16 +23,12 @@ def unlearnt_inputs(bundle: Bundle) -> list[str]:
     learnt: set[str] = set()
     read: dict[str, None] = {}
     for role, text in bundle.models.items():
-        ranges = _line(RANGES, text)
-        names = list(bundle.features.get(role, ())) or _line(NAMES, text)
-        read |= dict.fromkeys(names[: len(ranges)])
-        learnt |= {name for name, found in zip(names, ranges, strict=False) if found != NOTHING}
+        found = RANGES.search(text)
+        ranges = found[1].split(" ") if found else []
+        names = bundle.features.get(role, ())
+        read |= dict.fromkeys(names)
+        learnt |= {name for name, one in zip(names, ranges, strict=False) if one != NOTHING}
     return [name for name in read if name not in learnt]
-
-
-def _line(pattern: re.Pattern[str], text: str) -> list[str]:
-    found = pattern.search(text)
-    return found[1].split(" ") if found else []
 
 
 def in_words(task: str, inputs: Iterable[str]) -> str:

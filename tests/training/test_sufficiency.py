@@ -94,17 +94,17 @@ def test_purchases_of_all_or_of_nobody_teach_nothing(everyone: bool) -> None:
 
 def test_rows_of_the_same_customers_at_several_cutoffs_are_no_more_customers() -> None:
     customers, outcome = np.tile(np.arange(99), 6), np.ones(99 * 6)
-    with pytest.raises(TrainingDataError, match="at least 100 customers with a closed outcome, got 99"):
+    with pytest.raises(TrainingDataError, match="100 customers with a closed outcome window, got 99"):
         require_spenders(customers, outcome)
 
 
 def test_too_few_who_spent_are_refused_and_enough_are_not() -> None:
     customers, outcome = np.arange(500), np.zeros(500)
-    with pytest.raises(TrainingDataError, match="no customer spent anything") as caught:
+    with pytest.raises(TrainingDataError, match=r"20 customers who spent something.*got 0 of 500") as caught:
         require_spenders(customers, outcome)
     assert "amount_minor" in caught.value.next_step
     outcome[: LEAST_SPENDERS - 1] = 5.0
-    with pytest.raises(TrainingDataError, match=r"19 customers spent something.*expected 20"):
+    with pytest.raises(TrainingDataError, match=r"20 customers who spent something.*got 19 of 500"):
         require_spenders(customers, outcome)
     outcome[LEAST_SPENDERS - 1] = 5.0
     require_spenders(customers, outcome)
