@@ -28,7 +28,10 @@ TRIED_MOST = 200
 LINE = 106
 TAGS_SHOWN, REASONS_SHOWN = 1, 2
 
-LEFT_OUT = {"request_id", "renewed_at", "purchase_minor", "interaction_minor", "referral_minor"}
+LEFT_OUT = {
+    *("request_id", "renewed_at", "purchase_minor", "interaction_minor", "referral_minor"),
+    *("explanation", "explanations"),
+}
 """Shown as an ellipsis: they say nothing that a first look needs."""
 
 AUTHORISED = '-H "Authorization: Bearer $TAGTIDE_API_TOKEN"'

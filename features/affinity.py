@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
-from features.customer import CustomerRows
 from features.definitions import (
     PAIR_SERVICES,
-    Catalogue,
     FeatureDefinition,
     FloatArray,
     ratio,
@@ -17,6 +13,8 @@ from features.definitions import (
     spread,
 )
 from features.memory import ATTENTION_TYPES
+from features.pair_rows import CATALOGUE, PairRows
+from features.phrases import Phrase
 from features.profile import (
     ATTENTION,
     COUNTS,
@@ -29,10 +27,8 @@ from features.profile import (
     ORDER_COUNT,
     RECENT_ORDERS,
     SPEND,
-    Profile,
-    field_name,
-    order_bits,
 )
+from features.topics import Topic
 from features.windows import (
     DAY_7,
     DAY_30,
@@ -44,102 +40,13 @@ from features.windows import (
     NEVER,
     SHORT_WINDOWS,
     IntArray,
-    KeyedEvents,
-    Measure,
     Window,
-    WindowRows,
 )
 
-
-class PairRows:
-    """Pairs of customer and key at instants, to compute features of. What several need is looked up once.
-
-    Parameters
-    ----------
-    memory
-        Events by pair.
-    pairs, instants
-        Shape (n_rows,): pair numbers in the memory, and µs since the epoch.
-    profile
-        Long memory of the pairs at each row's boundary, one row each.
-    customers, customer_row
-        The customers at the same instants, and shape (n_rows,): which of their rows each pair belongs to.
-    keys
-        Profiles of the keys over all customers at each row's boundary, one row each.
-    """
-
-    def __init__(
-        self,
-        memory: KeyedEvents,
-        pairs: IntArray,
-        instants: IntArray,
-        profile: Profile,
-        customers: CustomerRows,
-        customer_row: IntArray,
-        keys: Profile,
-    ) -> None:
-        self.instants = instants
-        self.profile = profile
-        self.customers = customers
-        self.customer_row = customer_row
-        self.keys = keys
-        self.recent = WindowRows(memory, pairs, instants, profile.boundary)
-        self._totals: dict[str, IntArray] = {}
-        self._latest: dict[str, IntArray] = {}
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.instants)
-
-    def total(self, measure: Measure, window: Window) -> IntArray:
-        """Sum a measure over a window; a long one is its profile plus what became known since."""
-        name = field_name(measure, window)
-        if name not in self._totals:
-            self._totals[name] = self._total(measure, window)
-        return self._totals[name]
-
-    def _total(self, measure: Measure, window: Window) -> IntArray:
-        if not window.is_long:
-            return self.recent.sum(measure, window.length_us)
-        return self.profile.total(measure, window) + self.recent.newly_known_sum(measure, window.length_us)
-
-    def customer_total(self, measure: Measure, window: Window) -> IntArray:
-        """Sum a measure over a window for the pair's customer."""
-        return self.customers.total(measure, window)[self.customer_row]
-
-    def last(self, event_type: str) -> IntArray:
-        """Return the time of the latest event of a type with the key, `NEVER` where there was none."""
-        if event_type not in self._latest:
-            self._latest[event_type] = self.largest(f"last_{event_type}", (event_type,))
-        return self._latest[event_type]
-
-    def largest(self, field: str, event_types: tuple[str, ...], column: str = "event_time") -> IntArray:
-        """Return the largest value of a column over events of some types; the profile has it in a field."""
-        return np.maximum(self.profile.fields[field], self.recent.latest(event_types, column))
-
-    @cached_property
-    def customer_orders(self) -> IntArray:
-        """How many orders the pair's customer has placed."""
-        return self.customer_total(ORDER_COUNT, LIFETIME)
-
-    @cached_property
-    def recent_order_bits(self) -> IntArray:
-        """Which of the customer's latest orders held the key, as bits: bit 0 is the latest order."""
-        now = self.customer_orders
-        at_boundary = self.customers.profile.total(ORDER_COUNT, LIFETIME)[self.customer_row]
-        new_orders = now - at_boundary
-        older = np.where(
-            new_orders < RECENT_ORDERS,
-            self.profile.fields["recent_orders"] << np.minimum(new_orders, RECENT_ORDERS),
-            0,
-        )
-        newer = order_bits(self.recent.memory, self.recent.since, self.recent.until, now)
-        return (older | newer) & ((1 << RECENT_ORDERS) - 1)
-
+__all__ = ["CATALOGUE", "PairRows", "catalogue"]
 
 ATTENTION_WINDOWS = (*SHORT_WINDOWS, DAY_7, DAY_30, DAY_90)
 
-CATALOGUE: Catalogue[PairRows] = Catalogue(PAIR_SERVICES)
 _feature, _windowed = CATALOGUE.feature, CATALOGUE.windowed
 
 
@@ -153,6 +60,7 @@ def catalogue() -> list[FeatureDefinition]:
     (*SHORT_WINDOWS, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME),
     unit="orders",
     services=dict.fromkeys((HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90, DAY_365, LIFETIME), PAIR_SERVICES),
+    phrase=Phrase("bought {key} {times} {window}", "did not buy {key} {window}", Topic.BUYING_KEY, "count"),
 )
 def key_order_count(rows: PairRows, window: Window) -> IntArray:
     """Orders with the key in the window."""
@@ -164,25 +72,54 @@ def key_order_count(rows: PairRows, window: Window) -> IntArray:
     ATTENTION_WINDOWS,
     unit="events",
     services=dict.fromkeys((HOUR_24, HOUR_72, DAY_7, DAY_30, DAY_90), PAIR_SERVICES),
+    phrase=Phrase(
+        "looked at, carted or bought {key} {times} {window}",
+        "paid no attention to {key} {window}",
+        Topic.LOOKING_AT_KEY,
+        "count",
+    ),
 )
 def key_attention_count(rows: PairRows, window: Window) -> IntArray:
     """Views, carts and purchase lines with the key in the window."""
     return rows.total(ATTENTION, window)
 
 
-@_windowed("key_view_count_{window}", ATTENTION_WINDOWS, unit="events", services=())
+@_windowed(
+    "key_view_count_{window}",
+    ATTENTION_WINDOWS,
+    unit="events",
+    services=(),
+    phrase=Phrase("viewed {key} {times} {window}", "did not view {key} {window}", Topic.LOOKING_AT_KEY),
+)
 def key_view_count(rows: PairRows, window: Window) -> IntArray:
     """Views of the key in the window."""
     return rows.total(COUNTS["view"], window)
 
 
-@_windowed("key_cart_count_{window}", ATTENTION_WINDOWS, unit="events", services=())
+@_windowed(
+    "key_cart_count_{window}",
+    ATTENTION_WINDOWS,
+    unit="events",
+    services=(),
+    phrase=Phrase(
+        "put {key} in the cart {times} {window}",
+        "did not put {key} in the cart {window}",
+        Topic.LOOKING_AT_KEY,
+    ),
+)
 def key_cart_count(rows: PairRows, window: Window) -> IntArray:
     """Additions to the cart with the key in the window."""
     return rows.total(COUNTS["add_to_cart"], window)
 
 
-@_windowed("key_moment_count_{window}", (DAY_90,), unit="moments")
+@_windowed(
+    "key_moment_count_{window}",
+    (DAY_90,),
+    unit="moments",
+    phrase=Phrase(
+        "turned to {key} at {value} {window}", "did not turn to {key} {window}", Topic.LOOKING_AT_KEY
+    ),
+)
 def key_moment_count(rows: PairRows, window: Window) -> IntArray:
     """Distinct moments of attention to the key in the window."""
     return rows.total(MOMENTS, window)
@@ -193,6 +130,7 @@ def key_moment_count(rows: PairRows, window: Window) -> IntArray:
     (HOUR_72, DAY_7, DAY_30, DAY_90, DAY_365),
     unit="minor units",
     services=dict.fromkeys((DAY_30, DAY_90), PAIR_SERVICES),
+    phrase=Phrase("spent {value} on {key} {window}", "spent nothing on {key} {window}", Topic.BUYING_KEY),
 )
 def key_spend(rows: PairRows, window: Window) -> IntArray:
     """Paid for the key in the window."""
@@ -206,6 +144,7 @@ def key_spend(rows: PairRows, window: Window) -> IntArray:
     dtype="float",
     null="no attention to anything in the window",
     services=(),
+    phrase=Phrase("{percent} of the attention {window} went to {key}", topic=Topic.LOOKING_AT_KEY),
 )
 def key_share_of_attention(rows: PairRows, window: Window) -> FloatArray:
     """Share of the customer's views, carts and purchase lines in the window that were of the key."""
@@ -214,25 +153,43 @@ def key_share_of_attention(rows: PairRows, window: Window) -> FloatArray:
     return ratio(rows.total(ATTENTION, window), np.asarray(whole))
 
 
-@_feature(unit="ratio", null="nothing paid in 90 days", services=())
+@_feature(
+    unit="ratio",
+    null="nothing paid in 90 days",
+    services=(),
+    phrase=Phrase("{percent} of the spend in 90 days went to {key}", topic=Topic.BUYING_KEY),
+)
 def key_share_of_spend_90d(rows: PairRows) -> FloatArray:
     """Share of what the customer paid in 90 days that was for the key."""
     return ratio(rows.total(SPEND, DAY_90), rows.customer_total(SPEND, DAY_90))
 
 
-@_feature(unit="seconds", null="no attention to the key yet")
+@_feature(
+    unit="seconds",
+    null="no attention to the key yet",
+    phrase=Phrase("last looked at, carted or bought {key} {value} ago", "", Topic.LOOKING_AT_KEY, "last"),
+)
 def seconds_since_last_key_attention(rows: PairRows) -> FloatArray:
     """Time since the latest view, cart or purchase with the key."""
     return seconds_between(rows.largest("last_attention", ATTENTION_TYPES), rows.instants)
 
 
-@_feature(unit="seconds", null="key never bought")
+@_feature(
+    unit="seconds",
+    null="key never bought",
+    phrase=Phrase("last bought {key} {value} ago", "", Topic.BUYING_KEY, "last"),
+)
 def seconds_since_last_key_purchase(rows: PairRows) -> FloatArray:
     """Time since the latest purchase with the key."""
     return seconds_between(rows.last("purchase"), rows.instants)
 
 
-@_feature(unit="seconds", null="key never bought", services=())
+@_feature(
+    unit="seconds",
+    null="key never bought",
+    services=(),
+    phrase=Phrase("first bought {key} {value} ago", topic=Topic.BUYING_KEY),
+)
 def seconds_since_first_key_purchase(rows: PairRows) -> FloatArray:
     """Time since the first purchase with the key."""
     known, recent = rows.profile.fields["first_purchase"], rows.recent.earliest(("purchase",))
@@ -240,53 +197,93 @@ def seconds_since_first_key_purchase(rows: PairRows) -> FloatArray:
     return seconds_between(first, rows.instants)
 
 
-@_feature(unit="seconds", null="key not in the cart, or bought since", services=())
+@_feature(
+    unit="seconds",
+    null="key not in the cart, or bought since",
+    services=(),
+    phrase=Phrase("{key} has been in the cart for {value}", topic=Topic.LOOKING_AT_KEY),
+)
 def key_seconds_since_open_cart(rows: PairRows) -> FloatArray:
     """Time since the key was last added to the cart, if it was not bought since."""
     added = rows.last("add_to_cart")
     return seconds_between(np.where(added > rows.last("purchase"), added, NEVER), rows.instants)
 
 
-@_feature(unit="days", null="key bought fewer than twice", services=())
+@_feature(
+    unit="days",
+    null="key bought fewer than twice",
+    services=(),
+    phrase=Phrase("last bought {key} {value} after the time before", topic=Topic.BUYING_KEY),
+)
 def key_gap_last_days(rows: PairRows) -> FloatArray:
     """Time between the customer's latest order with the key and the one before it."""
     before = rows.largest("last_order_before", ("purchase",), "order_before")
     return seconds_between(before, rows.last("purchase")) / 86400
 
 
-@_feature(unit="days", null="key bought fewer than twice")
+@_feature(
+    unit="days",
+    null="key bought fewer than twice",
+    phrase=Phrase("usually buys {key} every {value}", "", Topic.BUYING_KEY, "gap"),
+)
 def key_gap_mean_days(rows: PairRows) -> FloatArray:
     """Mean time between the customer's orders with the key."""
     return ratio(rows.total(GAP_MINUTES, LIFETIME) / 1440, rows.total(GAP_COUNT, LIFETIME))
 
 
-@_feature(unit="days", null="key bought fewer than three times")
+@_feature(
+    unit="days",
+    null="key bought fewer than three times",
+    phrase=Phrase("the time between purchases of {key} varies by {value}", topic=Topic.BUYING_KEY),
+)
 def key_gap_sd_days(rows: PairRows) -> FloatArray:
     """Standard deviation of the time between the customer's orders with the key."""
     moments = (rows.total(measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED))
     return spread(*moments) / 1440
 
 
-@_feature(unit="ratio", null="key bought fewer than twice")
+@_feature(
+    unit="ratio",
+    null="key bought fewer than twice",
+    phrase=Phrase(
+        "since the last purchase of {key}, {value} times the usual gap has passed", topic=Topic.BUYING_KEY
+    ),
+)
 def key_overdue_ratio(rows: PairRows) -> FloatArray:
     """Time since the latest purchase with the key over the customer's own mean gap."""
     return ratio(seconds_since_last_key_purchase(rows) / 86400, key_gap_mean_days(rows))
 
 
-@_feature(unit="ratio", null="key bought fewer than three times, or always after the same time", services=())
+@_feature(
+    unit="ratio",
+    null="key bought fewer than three times, or always after the same time",
+    services=(),
+    phrase=Phrase("the next purchase of {key} is {value} standard deviations late", topic=Topic.BUYING_KEY),
+)
 def key_overdue_sd_ratio(rows: PairRows) -> FloatArray:
     """How long the next order with the key is overdue, in standard deviations of the customer's own gap."""
     late = seconds_since_last_key_purchase(rows) / 86400 - key_gap_mean_days(rows)
     return ratio(late, key_gap_sd_days(rows))
 
 
-@_feature(unit="ratio", null="key never bought, or by nobody twice")
+@_feature(
+    unit="ratio",
+    null="key never bought, or by nobody twice",
+    phrase=Phrase(
+        "since the last purchase of {key}, {value} times everybody's usual gap has passed",
+        topic=Topic.BUYING_KEY,
+    ),
+)
 def key_overdue_ratio_of_all(rows: PairRows) -> FloatArray:
     """Time since the latest purchase with the key over everybody's mean gap."""
     return ratio(seconds_since_last_key_purchase(rows) / 86400, key_gap_mean_of_all_days(rows))
 
 
-@_feature(unit="orders", null="key never bought")
+@_feature(
+    unit="orders",
+    null="key never bought",
+    phrase=Phrase("{value} since the last one with {key}", "{key} was in the latest order", Topic.BUYING_KEY),
+)
 def orders_since_key(rows: PairRows) -> FloatArray:
     """Orders of the customer after the latest one with the key."""
     latest = rows.largest("last_order_ordinal", ("purchase",), "order_ordinal")
@@ -300,50 +297,97 @@ def _declare_order_share(order_limit: int) -> None:
 
     share.__doc__ = f"Share of the customer's latest {order_limit} orders that held the key."
     share.__name__ = f"key_share_of_last_{order_limit}_orders"
-    _feature(unit="ratio", null="no order yet")(share)
+    phrase = Phrase(
+        f"{{key}} was in {{percent}} of the latest {order_limit} orders",
+        f"{{key}} was in none of the latest {order_limit} orders",
+        Topic.BUYING_KEY,
+    )
+    _feature(unit="ratio", null="no order yet", phrase=phrase)(share)
 
 
 for _limit in (3, 5, 10, 20, RECENT_ORDERS):
     _declare_order_share(_limit)
 
 
-@_feature(unit="ratio", null="no order yet")
+@_feature(
+    unit="ratio",
+    null="no order yet",
+    phrase=Phrase("{key} was in {percent} of all orders", "{key} was in no order", Topic.BUYING_KEY),
+)
 def key_share_of_orders(rows: PairRows) -> FloatArray:
     """Share of all the customer's orders that held the key."""
     return ratio(rows.total(ORDER_COUNT, LIFETIME), rows.customer_orders)
 
 
-@_feature(unit="ratio", null="no order in 90 days")
+@_feature(
+    unit="ratio",
+    null="no order in 90 days",
+    phrase=Phrase(
+        "{key} was in {percent} of the orders in 90 days",
+        "{key} was in no order in 90 days",
+        Topic.BUYING_KEY,
+    ),
+)
 def key_share_of_orders_90d(rows: PairRows) -> FloatArray:
     """Share of the customer's orders of 90 days that held the key."""
     return ratio(rows.total(ORDER_COUNT, DAY_90), rows.customer_total(ORDER_COUNT, DAY_90))
 
 
-@_feature(unit="ratio", null="key not bought in 90 days")
+@_feature(
+    unit="ratio",
+    null="key not bought in 90 days",
+    phrase=Phrase("{percent} of the {key} bought in 90 days was discounted", topic=Topic.BUYING_KEY),
+)
 def key_discounted_share_90d(rows: PairRows) -> FloatArray:
     """Share of the customer's lines with the key of 90 days bought at a discount."""
     return ratio(rows.total(DISCOUNTED_LINES, DAY_90), rows.total(LINE_COUNT, DAY_90))
 
 
-@_feature(unit="ratio", null="key not bought in 90 days")
+@_feature(
+    unit="ratio",
+    null="key not bought in 90 days",
+    phrase=Phrase(
+        "bought {key} {value} times as often in 30 days as in 90",
+        "did not buy {key} in 30 days, but did in 90",
+        Topic.BUYING_KEY,
+    ),
+)
 def key_trend_30d_90d(rows: PairRows) -> FloatArray:
     """Orders with the key of 30 days over a third of those of 90."""
     return ratio(3 * rows.total(ORDER_COUNT, DAY_30), rows.total(ORDER_COUNT, DAY_90))
 
 
-@_feature(unit="orders", dtype="int")
+@_feature(
+    unit="orders",
+    dtype="int",
+    phrase=Phrase(
+        "all customers together bought {key} {times} in 30 days",
+        "nobody bought {key} in 30 days",
+        Topic.POPULARITY,
+    ),
+)
 def key_popularity_30d(rows: PairRows) -> IntArray:
     """Orders with the key of all customers in the 30 days before the profile's boundary."""
     return rows.keys.total(ORDER_COUNT, DAY_30)
 
 
-@_feature(unit="ratio", null="nobody bought the key in 30 days")
+@_feature(
+    unit="ratio",
+    null="nobody bought the key in 30 days",
+    phrase=Phrase(
+        "{key} sells {value} times as often in 7 days as in 30, over all customers", topic=Topic.POPULARITY
+    ),
+)
 def key_popularity_trend(rows: PairRows) -> FloatArray:
     """Everybody's orders with the key of 7 days over 7/30 of those of 30, at the profile's boundary."""
     return ratio(30 * rows.keys.total(ORDER_COUNT, DAY_7), 7 * rows.keys.total(ORDER_COUNT, DAY_30))
 
 
-@_feature(unit="days", null="nobody bought the key twice")
+@_feature(
+    unit="days",
+    null="nobody bought the key twice",
+    phrase=Phrase("customers usually buy {key} every {value}", topic=Topic.POPULARITY),
+)
 def key_gap_mean_of_all_days(rows: PairRows) -> FloatArray:
     """Mean time between one customer's orders with the key, over all customers, at the profile's boundary."""
     return ratio(rows.keys.total(GAP_MINUTES, LIFETIME) / 1440, rows.keys.total(GAP_COUNT, LIFETIME))

@@ -7,7 +7,9 @@ import numpy as np
 from features.customer_rows import CATALOGUE, CONTEXT_SERVICES, PROPENSITY_SERVICES, CustomerRows
 from features.day_parts import DAY_PARTS, day_part
 from features.definitions import FloatArray, ratio
+from features.phrases import Phrase
 from features.profile import DAY_PART_ORDERS, ORDER_COUNT, WEEKDAY_ORDERS
+from features.topics import Topic
 from features.windows import DAY_90, HOUR_US, LIFETIME, IntArray, Window, day_boundaries
 
 SATURDAY, SUNDAY = 5, 6
@@ -20,19 +22,41 @@ def _weekday_share(rows: CustomerRows, window: Window) -> FloatArray:
     return ratio(np.asarray(ahead), orders.sum(axis=0))
 
 
-@CATALOGUE.feature(unit="ratio", null="no order yet")
+@CATALOGUE.feature(
+    unit="ratio",
+    null="no order yet",
+    phrase=Phrase(
+        "{percent} of the orders fall on today's and the next two weekdays",
+        "no order falls on today's or the next two weekdays",
+        Topic.RHYTHM,
+    ),
+)
 def order_share_on_next_3_weekdays(rows: CustomerRows) -> FloatArray:
     """Share of all orders placed on the weekdays of today and the next two days."""
     return _weekday_share(rows, LIFETIME)
 
 
-@CATALOGUE.feature(unit="ratio", null="no order in 90 days", services=CONTEXT_SERVICES)
+@CATALOGUE.feature(
+    unit="ratio",
+    null="no order in 90 days",
+    services=CONTEXT_SERVICES,
+    phrase=Phrase(
+        "{percent} of the orders in 90 days fall on today's and the next two weekdays",
+        "no order in 90 days falls on today's or the next two weekdays",
+        Topic.RHYTHM,
+    ),
+)
 def order_share_on_next_3_weekdays_90d(rows: CustomerRows) -> FloatArray:
     """Share of the orders of 90 days placed on the weekdays of today and the next two days."""
     return _weekday_share(rows, DAY_90)
 
 
-@CATALOGUE.feature(unit="ratio", null="no order in 90 days", services=())
+@CATALOGUE.feature(
+    unit="ratio",
+    null="no order in 90 days",
+    services=(),
+    phrase=Phrase("{percent} of the orders in 90 days fall on a weekend", topic=Topic.RHYTHM),
+)
 def order_share_on_weekend_90d(rows: CustomerRows) -> FloatArray:
     """Share of the orders of 90 days placed on a Saturday or Sunday."""
     weekend = (WEEKDAY_ORDERS[day] for day in (SATURDAY, SUNDAY))
@@ -51,14 +75,20 @@ def _declare_part_of_day(number: int) -> None:
         f"Share of the orders of 90 days placed in the {part}: local hours {hours[0]} to {hours[-1]}."
     )
     share.__name__ = f"order_share_{part}_90d"
-    CATALOGUE.feature(unit="ratio", null="no order in 90 days", services=())(share)
+    phrase = Phrase(f"{{percent}} of the orders in 90 days fall in the {part}", topic=Topic.RHYTHM)
+    CATALOGUE.feature(unit="ratio", null="no order in 90 days", services=(), phrase=phrase)(share)
 
 
 for _number in range(len(DAY_PARTS)):
     _declare_part_of_day(_number)
 
 
-@CATALOGUE.feature(unit="ratio", null="no order in 90 days", services=PROPENSITY_SERVICES)
+@CATALOGUE.feature(
+    unit="ratio",
+    null="no order in 90 days",
+    services=PROPENSITY_SERVICES,
+    phrase=Phrase("{percent} of the orders in 90 days fall in this part of the day", topic=Topic.RHYTHM),
+)
 def order_share_in_this_day_part_90d(rows: CustomerRows) -> FloatArray:
     """Share of the orders of 90 days placed in the part of the day that it is now."""
     orders = np.stack([rows.total(measure, DAY_90) for measure in DAY_PART_ORDERS])
@@ -66,13 +96,20 @@ def order_share_in_this_day_part_90d(rows: CustomerRows) -> FloatArray:
     return ratio(orders[now, np.arange(len(rows))], rows.total(ORDER_COUNT, DAY_90))
 
 
-@CATALOGUE.feature(unit="weekday, Monday is 0", dtype="int", services=CONTEXT_SERVICES)
+@CATALOGUE.feature(
+    unit="weekday, Monday is 0",
+    dtype="int",
+    services=CONTEXT_SERVICES,
+    phrase=Phrase("it is {weekday}", topic=Topic.RHYTHM),
+)
 def weekday(rows: CustomerRows) -> IntArray:
     """Weekday of the instant in the business time zone."""
     return rows.weekday
 
 
-@CATALOGUE.feature(unit="hours", services=CONTEXT_SERVICES)
+@CATALOGUE.feature(
+    unit="hours", services=CONTEXT_SERVICES, phrase=Phrase("it is {clock}", topic=Topic.RHYTHM)
+)
 def hour_of_day(rows: CustomerRows) -> FloatArray:
     """Time since the business day began."""
     if len(rows) == 0:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.errors import did_you_mean
+from features.phrases import Measured, Phrase, Role, Subject, beside, in_words
 from features.windows import NEVER, SECOND_US, IntArray, Window
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,6 +45,8 @@ class FeatureDefinition:
         any it is computed only where it is asked for by name.
     family
         What the features of one function are called together: ``spend_{window}_minor``, or the name itself.
+    phrase
+        How a value is put in words. A feature that a service reads has one; without, its meaning is told.
     """
 
     name: str
@@ -54,6 +57,30 @@ class FeatureDefinition:
     null_meaning: str
     services: tuple[str, ...] = ()
     family: str = ""
+    phrase: Phrase | None = None
+
+    @property
+    def topic(self) -> str:
+        """What the feature shares with those it is told together with: its phrase's topic, or its family."""
+        return (self.phrase.topic if self.phrase is not None else "") or self.family or self.name
+
+    @property
+    def role(self) -> Role:
+        """As what it is told beside another feature of its topic; empty where it is not."""
+        return "" if self.phrase is None else self.phrase.role
+
+    def in_words(self, value: float, subject: Subject) -> str:
+        """Say a value, NaN for null: ``bought SOFT DRINKS 6 times in 30 days``."""
+        phrase = self.phrase or Phrase(f"{self.meaning.rstrip('.')}: {{value}}")
+        return in_words(phrase, self._measured, value, subject)
+
+    def beside(self, value: float, subject: Subject) -> str:
+        """Say a value beside another feature of the topic; empty where the feature is not told so."""
+        return beside(self.role, self._measured, value, subject)
+
+    @property
+    def _measured(self) -> Measured:
+        return Measured(self.unit, self.window, self.null_meaning)
 
 
 class Catalogue(Generic[Rows]):
@@ -76,12 +103,13 @@ class Catalogue(Generic[Rows]):
         dtype: Literal["int", "float"] = "float",
         null: str = "",
         services: tuple[str, ...] | None = None,
+        phrase: Phrase | None = None,
     ) -> Callable[[Callable[[Rows], npt.NDArray[Any]]], Callable[[Rows], npt.NDArray[Any]]]:
         """Declare a function of rows as the feature of the function's name; its docstring is the meaning.
 
         Parameters
         ----------
-        unit, dtype, null
+        unit, dtype, null, phrase
             See `FeatureDefinition`.
         services
             The feature services that read it; the catalogue's own where it is not given.
@@ -91,7 +119,9 @@ class Catalogue(Generic[Rows]):
             name = function.__name__
             read_by = self._services if services is None else services
             meaning = _meaning(function)
-            self._add(FeatureDefinition(name, dtype, unit, "", meaning, null, read_by, name), function)
+            self._add(
+                FeatureDefinition(name, dtype, unit, "", meaning, null, read_by, name, phrase), function
+            )
             return function
 
         return declare
@@ -105,6 +135,7 @@ class Catalogue(Generic[Rows]):
         dtype: Literal["int", "float"] = "int",
         null: str = "",
         services: tuple[str, ...] | Mapping[Window, tuple[str, ...]] | None = None,
+        phrase: Phrase | None = None,
     ) -> Callable[[Callable[[Rows, Window], npt.NDArray[Any]]], Callable[[Rows, Window], npt.NDArray[Any]]]:
         """Declare a function of rows and a window as one feature a window.
 
@@ -112,7 +143,7 @@ class Catalogue(Generic[Rows]):
         ----------
         name
             With ``{window}`` where the window's name belongs: ``spend_{window}_minor``.
-        windows, unit, dtype, null
+        windows, unit, dtype, null, phrase
             See `FeatureDefinition`.
         services
             The feature services that read it over every window, or per window: then a window that is not
@@ -136,6 +167,7 @@ class Catalogue(Generic[Rows]):
                         null_meaning=null,
                         services=self._services_of(services, window),
                         family=name,
+                        phrase=phrase,
                     ),
                     _bound(function, window),
                 )

@@ -59,6 +59,22 @@ TAGS_SCHEMA: dict[str, Any] = {
     "lift": pl.Float64(),
     "model_version": pl.String(),
 }
+REASONS_SCHEMA: dict[str, Any] = {
+    "customer_id": pl.String(),
+    "as_of": INSTANT,
+    "about": pl.String(),
+    "scale": pl.String(),
+    "base": pl.Float64(),
+    "rest": pl.Float64(),
+    "score": pl.Float64(),
+    "rank": pl.Int32(),
+    "feature": pl.String(),
+    "value": pl.Float64(),
+    "contribution": pl.Float64(),
+    "direction": pl.String(),
+    "words": pl.String(),
+}
+"""``about`` is a tag's id, ``propensity_72h`` or ``clv_amount``; base + its contributions + rest = score."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +83,12 @@ class ScoreReport:
 
     Attributes
     ----------
-    customers, tags
-        Rows of the two files.
+    customers, tags, reasons
+        Rows of the files.
     statuses
         Customers per status.
+    reasons_file
+        Empty where no reasons were asked for.
     """
 
     as_of: str
@@ -79,10 +97,18 @@ class ScoreReport:
     statuses: dict[str, int]
     customers_file: str
     tags_file: str
+    reasons: int = 0
+    reasons_file: str = ""
 
 
 def score(
-    home: Home, settings: Settings, as_of: datetime, directory: Path, progress: Progress | None = None
+    home: Home,
+    settings: Settings,
+    as_of: datetime,
+    directory: Path,
+    progress: Progress | None = None,
+    *,
+    with_reasons: bool = False,
 ) -> ScoreReport:
     """Score every customer with a profile, by the service's own scorer.
 
@@ -92,6 +118,8 @@ def score(
         Aware; at or after the instant the features were materialised for.
     directory
         Where ``customers.parquet`` and ``tags.parquet`` go.
+    with_reasons
+        Whether ``reasons.parquet`` is written too; explaining takes several times as long as scoring.
 
     Raises
     ------
@@ -100,6 +128,7 @@ def score(
     CommandError
         If the profiles know more than was known at ``as_of``.
     """
+    from features.money import home_currency
     from features.packed_store import CUSTOMER_PROFILE, open_packed_store
     from features.windows import from_us, to_us
     from serving.scorer import BundleScorer
@@ -127,25 +156,43 @@ def score(
             settings,
             {task: load_bundle(one.directory) for task, one in bundles.items()},
             {task: one.model_version for task, one in bundles.items()},
+            home_currency(home) if with_reasons else None,
         )
         task = None if progress is None else progress.add_task("scoring", total=len(names))
-        customers, tags = [], []
+        customers, tags, reasons = [], [], []
         for begin in range(0, len(names), CHUNK):
             chunk = names[begin : begin + CHUNK]
-            found = scorer.score_many(chunk, to_us(as_of), with_tags=True, with_reasons=False)
+            found = scorer.score_many(chunk, to_us(as_of), with_tags=True, with_reasons=with_reasons)
             customers += [_customer_row(name, as_of, found[name]) for name in chunk]
             tags += [row for name in chunk for row in _tag_rows(name, as_of, found[name])]
+            reasons += [row for name in chunk for row in _reason_rows(name, as_of, found[name])]
             if progress is not None and task is not None:
                 progress.advance(task, len(chunk))
-    frames = pl.DataFrame(customers, schema=CUSTOMERS_SCHEMA), pl.DataFrame(tags, schema=TAGS_SCHEMA)
+    frames = {
+        "customers": pl.DataFrame(customers, schema=CUSTOMERS_SCHEMA),
+        "tags": pl.DataFrame(tags, schema=TAGS_SCHEMA),
+    }
+    if with_reasons:
+        frames["reasons"] = pl.DataFrame(reasons, schema=REASONS_SCHEMA)
     directory.mkdir(parents=True, exist_ok=True)
-    paths = directory / "customers.parquet", directory / "tags.parquet"
-    for frame, path in zip(frames, paths, strict=True):
+    paths = {name: directory / f"{name}.parquet" for name in frames}
+    # Of an earlier run to the same place, they would explain other scores.
+    (directory / "reasons.parquet").unlink(missing_ok=True)
+    for frame, path in zip(frames.values(), paths.values(), strict=True):
         unfinished = path.with_suffix(".tmp")
         frame.write_parquet(unfinished)
         unfinished.replace(path)
-    statuses = dict(sorted(frames[0]["status"].value_counts().iter_rows()))
-    return ScoreReport(as_of.isoformat(), len(customers), len(tags), statuses, str(paths[0]), str(paths[1]))
+    statuses = dict(sorted(frames["customers"]["status"].value_counts().iter_rows()))
+    return ScoreReport(
+        as_of.isoformat(),
+        len(customers),
+        len(tags),
+        statuses,
+        str(paths["customers"]),
+        str(paths["tags"]),
+        len(reasons),
+        str(paths["reasons"]) if with_reasons else "",
+    )
 
 
 def _customer_row(name: str, as_of: datetime, scores: CustomerScores) -> dict[str, Any]:
@@ -183,6 +230,33 @@ def _tag_rows(name: str, as_of: datetime, scores: CustomerScores) -> Iterator[di
             }
 
 
+def _reason_rows(name: str, as_of: datetime, scores: CustomerScores) -> Iterator[dict[str, Any]]:
+    told = {
+        tag.tag_id: tag.explanation
+        for tag in scores.tags
+        if tag.certified and tag.above and tag.explanation is not None
+    }
+    for task, parts in scores.explanations.items():
+        told |= {f"{task}_{part}": one for part, one in parts.items()}
+    for about, one in told.items():
+        for rank, reason in enumerate(one.reasons, start=1):
+            yield {
+                "customer_id": name,
+                "as_of": as_of,
+                "about": about,
+                "scale": one.scale,
+                "base": one.base,
+                "rest": one.rest,
+                "score": one.score,
+                "rank": rank,
+                "feature": reason.feature,
+                "value": None if isinstance(reason.value, str) else reason.value,
+                "contribution": reason.contribution,
+                "direction": reason.direction,
+                "words": reason.words,
+            }
+
+
 def command(
     ctx: typer.Context,
     as_of: Annotated[
@@ -195,6 +269,9 @@ def command(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to; [dim]default: HOME/scores/INSTANT[/dim]"),
     ] = None,
+    with_reasons: Annotated[
+        bool, typer.Option("--reasons", help="Say why as well, in words: a third file; takes longer.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Score every customer and write two Parquet files: customers, and the tags they would carry.
@@ -205,13 +282,14 @@ def command(
     [bold]Examples[/bold]
       tagtide score                              as of the last event known
       tagtide score --as-of 2017-10-31 --out /data/scores
+      tagtide score --reasons                    and why, in words
     """
     invocation = ctx.ensure_object(Invocation)
     home, settings = invocation.home(), invocation.settings
     instant = asked_or_latest(home, settings, as_of)
     directory = out or home.scores / instant.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     with invocation.progress() as progress:
-        report = score(home, settings, instant, directory, progress)
+        report = score(home, settings, instant, directory, progress, with_reasons=with_reasons)
     invocation.emit(vars(report), as_table(report), as_json)
 
 
@@ -225,4 +303,6 @@ def as_table(report: ScoreReport) -> Any:
     table.add_column("file", overflow="fold")
     table.add_row("customers", f"{report.customers:,}", report.customers_file)
     table.add_row("tags", f"{report.tags:,}", report.tags_file)
+    if report.reasons_file:
+        table.add_row("reasons", f"{report.reasons:,}", report.reasons_file)
     return table

@@ -24,7 +24,7 @@ from pipelines.tag_families import names_in, require_known
 if TYPE_CHECKING:
     from features.tags import TagFamily
     from training.artifact import Bundle
-    from training.datasets import DecisionRows
+    from training.datasets import DecisionRows, PairDecisions
     from training.workbench import Budget, Workbench
 
 Say = Callable[[str], None]
@@ -48,6 +48,8 @@ class TrainedModel:
         Figures on the slice nothing was chosen on.
     skipped
         Why it was not trained; empty where it was.
+    unlearnt
+        Inputs that taught it nothing: they never change, or are missing throughout.
     """
 
     task: str
@@ -55,6 +57,7 @@ class TrainedModel:
     seconds: float
     metrics: dict[str, Any]
     skipped: str = ""
+    unlearnt: Sequence[str] = ()
 
 
 def train(
@@ -111,7 +114,9 @@ def train_on(
     if "clv" in run.possible:
         run.attempt("clv", partial(train_value, home, settings, bench, say))
     if run.refusals and not any(model.model_version for model in run.models):
-        raise run.refusals[0]
+        from training.sufficiency import joint_refusal
+
+        raise joint_refusal(run.refusals)
     return run.models
 
 
@@ -124,15 +129,17 @@ class _Run:
         self.say = say
         self.families = families
         self.models: list[TrainedModel] = []
-        self.refusals: list[TagtideError] = []
+        self.refusals: dict[str, TagtideError] = {}
         self.possible: set[str] = set()
 
     def rows(self, task: str) -> list[DecisionRows]:
         """Return the decision rows of a task, none where the history is too short for it."""
         from training.errors import TrainingDataError
+        from training.sufficiency import require_customers
 
         bench = self.bench
         try:
+            require_customers(task, bench)
             if task == "tags":
                 rows = bench.decision_rows(self.families)
             elif task == "propensity":
@@ -140,7 +147,7 @@ class _Run:
             else:
                 rows = [bench.clv_rows(*bench.clv_horizons)]
         except TrainingDataError as refusal:
-            self._skip(task, refusal)
+            self.skip(task, refusal)
             return []
         self.possible.add(task)
         return rows
@@ -152,20 +159,26 @@ class _Run:
         try:
             self.models.append(_registered(self.home, self.bench, make, self.say))
         except TrainingDataError as refusal:
-            self._skip(task, refusal)
+            self.skip(task, refusal)
 
-    def _skip(self, task: str, refusal: TagtideError) -> None:
-        self.refusals.append(refusal)
-        self.models.append(TrainedModel(task, "", 0.0, {}, refusal.message))
+    def skip(self, task: str, refusal: TagtideError, why: str = "") -> None:
+        """Note that a model is not trained, and why."""
+        self.refusals[task] = refusal
+        self.models.append(TrainedModel(task, "", 0.0, {}, why or refusal.message))
 
 
 def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
+    from training.errors import TrainingDataError
+
     _, missing = run.bench.runnable()
-    run.models += [
-        TrainedModel(f"tags-{name}", "", 0.0, {}, f"the data has no {' or '.join(events)}")
-        for name, events in missing.items()
-        if not families or name in families
-    ]
+    for name, events in missing.items():
+        if not families or name in families:
+            lacking = f"the data has no {' or '.join(events)}"
+            lacks = TrainingDataError(
+                f"family {name!r}: {lacking}",
+                "map these in the source's mapping and import it again, or leave the family out",
+            )
+            run.skip(f"tags-{name}", lacks, lacking)
     for family in run.families:
         make = partial(train_family, run.home, settings, run.bench, family, run.say)
         run.attempt(f"tags-{family.family}", make)
@@ -178,6 +191,7 @@ def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFa
     from training.tags import train_tags
 
     claims = bench.claims(family)
+    _require_outcomes(bench, family, claims)
     join = partial(training_frame, home, settings, family.service, progress=say)
     data = tag_data(bench.judge, family, bench.rows_of(family), claims, join)
     say(f"training tags of family {family.family} on {len(data.keys):,} claims")
@@ -192,6 +206,16 @@ def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFa
         threads=settings.threads,
         fingerprint=bench.fingerprint,
     )
+
+
+def _require_outcomes(bench: Workbench, family: TagFamily, claims: PairDecisions) -> None:
+    """Refuse a family before its features are fetched, which takes far longer than to judge its claims."""
+    from training.sufficiency import require_claims
+    from training.tags import LEAST_POSITIVES
+
+    rows = bench.rows_of(family).take(claims.row)
+    outcome = bench.judge.judge(family, rows.customer, claims.code, rows.instant)
+    require_claims(family.family, rows.part, outcome, LEAST_POSITIVES)
 
 
 def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say) -> Bundle:
@@ -239,10 +263,14 @@ def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> B
 def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: Say) -> TrainedModel:
     from training.artifact import save_bundle
     from training.registry import log_bundle
+    from training.unlearnt import in_words, unlearnt_inputs
 
     begun = time.perf_counter()
     bundle = make()
     seconds = time.perf_counter() - begun
+    unlearnt = unlearnt_inputs(bundle)
+    if unlearnt:
+        say(in_words(bundle.task, unlearnt))
     say(f"registering {bundle.task}")
     with tempfile.TemporaryDirectory() as folder:
         digest = save_bundle(Path(folder) / "bundle", bundle)
@@ -262,7 +290,7 @@ def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: S
                 "data_sha256": str(bundle.fingerprint.get("sha256")),
             },
         )
-    return TrainedModel(bundle.task, version.model_version, seconds, dict(bundle.metrics))
+    return TrainedModel(bundle.task, version.model_version, seconds, dict(bundle.metrics), unlearnt=unlearnt)
 
 
 def command(

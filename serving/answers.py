@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from serving.live_tags import LiveTags
 from serving.schemas import CustomerPrediction, CustomerTags, Tag
 from serving.scores import CustomerScores, ScorerHolder
 from serving.stream_parts import Resolver
+from training.reasons import Explanation
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Answers:
         known_as = self._known_as(customers)
         live = self._live_tags.live(list(dict.fromkeys(known_as.values())), self._clock.now_us())
         return [
-            CustomerTags(asked, [_tag(record, UNSET) for record in live.get(known_as[asked], [])])
+            CustomerTags(asked, [_tag(record, (UNSET, UNSET)) for record in live.get(known_as[asked], [])])
             for asked in customers
         ]
 
@@ -98,8 +99,11 @@ class Answers:
 def _prediction(
     asked: str, customer: str, scores: CustomerScores, live: Sequence[TagRecord], *, with_reasons: bool
 ) -> CustomerPrediction:
-    reasons: Mapping[str, list[dict[str, Any]]] = {tag.tag_id: list(tag.reasons) for tag in scores.tags}
-    tags = [_tag(one, reasons.get(one.evidence.tag_id, []) if with_reasons else UNSET) for one in live]
+    told = {tag.tag_id: tag.explanation for tag in scores.tags}
+    tags = [
+        _tag(one, _explained(told.get(one.evidence.tag_id)) if with_reasons else (UNSET, UNSET))
+        for one in live
+    ]
     return CustomerPrediction(
         customer_id=asked,
         merged_into=UNSET if asked == customer else customer,
@@ -108,10 +112,27 @@ def _prediction(
         propensity=dict(scores.propensity),
         clv=None if scores.clv is None else dict(scores.clv),
         tags=tags,
+        explanations={
+            task: {part: one.to_json() for part, one in parts.items()}
+            for task, parts in scores.explanations.items()
+        }
+        if with_reasons
+        else UNSET,
     )
 
 
-def _tag(record: TagRecord, reasons: list[dict[str, Any]] | UnsetType) -> Tag:
+Told = tuple[list[dict[str, Any]] | UnsetType, dict[str, Any] | UnsetType | None]
+"""The reasons of a tag, and the rest of its explanation."""
+
+
+def _explained(explanation: Explanation | None) -> Told:
+    if explanation is None:
+        return [], None
+    told = explanation.to_json()
+    return told.pop("reasons"), told
+
+
+def _tag(record: TagRecord, told: Told) -> Tag:
     evidence = record.evidence
     was_renewed = record.claimed_at_us > record.assigned_at_us
     return Tag(
@@ -126,5 +147,6 @@ def _tag(record: TagRecord, reasons: list[dict[str, Any]] | UnsetType) -> Tag:
         assigned_at=from_us(record.assigned_at_us),
         renewed_at=from_us(record.claimed_at_us) if was_renewed else None,
         expires_at=from_us(record.expires_at_us),
-        reasons=reasons,
+        reasons=told[0],
+        explanation=told[1],
     )

@@ -78,7 +78,7 @@ class PredictionsRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tag(Struct, frozen=True, omit_defaults=True):
-    """A live tag. ``reasons`` only where one customer is asked for."""
+    """A live tag. ``reasons`` and ``explanation`` only where one customer is asked for."""
 
     tag_id: str
     family: str
@@ -93,7 +93,17 @@ class Tag(Struct, frozen=True, omit_defaults=True):
     expires_at: datetime
     reasons: Annotated[
         list[dict[str, Any]] | UnsetType,
-        Meta(description="feature, value and contribution of what speaks for the tag now"),
+        Meta(
+            description="what speaks for or against the tag now, strongest first: feature, value, "
+            "contribution, words, direction"
+        ),
+    ] = UNSET
+    explanation: Annotated[
+        dict[str, Any] | UnsetType | None,
+        Meta(
+            description="scale, base, rest, score and words: base + contributions + rest = score; null where "
+            "the models would not give the tag now"
+        ),
     ] = UNSET
 
 
@@ -115,6 +125,13 @@ class CustomerPrediction(Struct, frozen=True):
     tags: list[Tag]
     merged_into: Annotated[
         str | UnsetType, Meta(description="the customer this id belongs to, where that is another id")
+    ] = UNSET
+    explanations: Annotated[
+        dict[str, dict[str, dict[str, Any]]] | UnsetType,
+        Meta(
+            description="of propensity by horizon, of clv by part (any_spend, amount): scale, base, rest, "
+            "score, words and reasons; only where one customer is asked for"
+        ),
     ] = UNSET
 
 

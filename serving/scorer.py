@@ -17,6 +17,7 @@ from features import affinity, customer
 from features.candidates import seen_within
 from features.live import KeyProfiles, LiveCustomers
 from features.memory import KEY_COLUMNS
+from features.money import home_currency
 from features.packed_store import (
     CUSTOMER_MEMORY,
     CUSTOMER_PROFILE,
@@ -29,14 +30,17 @@ from features.packed_store import (
 from features.profile import ORDER_COUNT
 from features.tags import load_catalogue
 from features.windows import LIFETIME, profile_boundary
+from serving.explanations import explain_propensity, explain_tags, explain_value, explainer
 from serving.scores import CustomerScores, ScoredTag
 from serving.upkeep import BOUNDARY_MARK
 from training import propensity
 from training.artifact import Bundle, load_bundle
 from training.clv import ClvPrediction
 from training.clv_bundle import load_models
+from training.clv_horizons import ClvHorizons
 from training.clv_inputs import ClvInputs
 from training.model_inputs import features_read, require_features
+from training.reasons import Explanation
 from training.stages import STAGE_FEATURES, life_cycle_stages
 from training.tag_model import TAGS_TASK, TagModel, TagScores
 
@@ -48,9 +52,6 @@ NO_CONTRACT: Mapping[str, Any] = {
     "lift": None,
     "certified": False,
 }
-
-REASONS = 3
-"""How many reasons a tag is given with, strongest first."""
 
 
 class BundleScorer:
@@ -66,6 +67,8 @@ class BundleScorer:
         Per task a bundle, such as `training.publication.published` names them.
     versions
         Per task its model version.
+    currency
+        Of all amounts, for reasons in words; None where nobody knows it.
 
     Attributes
     ----------
@@ -84,6 +87,7 @@ class BundleScorer:
         settings: Settings,
         bundles: Mapping[str, Bundle],
         versions: Mapping[str, str],
+        currency: str | None = None,
     ) -> None:
         for bundle in bundles.values():
             require_features(bundle)
@@ -101,6 +105,7 @@ class BundleScorer:
         value = bundles.get("clv")
         self._clv = None if value is None else load_models(value, threads=1)
         self.customer_features, self._pair_features = _features_read(bundles.values())
+        self._words = explainer(currency)
         self._keys: tuple[int, dict[str, KeyProfiles]] | None = None
         self._lock = threading.Lock()
 
@@ -137,6 +142,7 @@ class BundleScorer:
         stages = life_cycle_stages(columns)
         buyers = np.flatnonzero(usable & (live.rows.total(ORDER_COUNT, LIFETIME) > 0))
         values = self._values(columns, buyers)
+        told = self._explained(columns, np.flatnonzero(usable), buyers) if with_reasons else {}
         hashes = _row_hashes(columns, len(customers))
         scores = {}
         for row, name in enumerate(customers):
@@ -152,6 +158,7 @@ class BundleScorer:
                 status="ok" if known else "stale_profile" if live.is_stale[row] else "cold_start",
                 model_versions=self._versions,
                 features_hash=hashes[row],
+                explanations=told.get(row, {}),
             )
         return scores
 
@@ -177,11 +184,23 @@ class BundleScorer:
                 self._keys = boundary, {column: KeyProfiles.unpack(rows) for column, rows in packed.items()}
             return self._keys[1]
 
+    def _explained(
+        self, columns: Columns, known: npt.NDArray[np.int64], buyers: npt.NDArray[np.int64]
+    ) -> dict[int, dict[str, dict[str, Explanation]]]:
+        told: dict[int, dict[str, dict[str, Explanation]]] = {}
+        if self._propensity is not None and len(known) > 0:
+            for row, horizons in explain_propensity(self._words, self._propensity, columns, known).items():
+                told.setdefault(row, {})[propensity.TASK] = horizons
+        if self._clv is not None and len(buyers) > 0:
+            inputs = _clv_inputs(self._clv, columns, buyers)
+            for row, parts in explain_value(self._words, self._clv.models[0], inputs, buyers).items():
+                told.setdefault(row, {})["clv"] = parts
+        return told
+
     def _values(self, columns: Columns, buyers: npt.NDArray[np.int64]) -> dict[int, dict[str, Any]]:
         if self._clv is None or len(buyers) == 0:
             return {}
-        inputs = {name: columns[name][buyers] for name in self._clv.inputs}
-        default, *others = self._clv.predict(ClvInputs.of(inputs, self._clv.inputs)).items()
+        default, *others = self._clv.predict(_clv_inputs(self._clv, columns, buyers)).items()
         values = {}
         for place, row in enumerate(buyers.tolist()):
             values[int(row)] = _value(*default, place)
@@ -211,9 +230,14 @@ class BundleScorer:
                 continue
             scores = model.score(here.pairs, columns, here.customer_row, here.keys)
             above = model.given(scores)
-            reasons = _reasons(model, here, columns, above) if with_reasons else {}
+            told: Mapping[int, Explanation] = {}
+            if with_reasons:
+                chosen = np.flatnonzero(above)
+                told = explain_tags(
+                    self._words, model, here.pairs, columns, here.customer_row, here.keys, chosen
+                )
             for row, tag in zip(
-                here.customer_row.tolist(), _scored(model, here.keys, scores, above, reasons), strict=True
+                here.customer_row.tolist(), _scored(model, here.keys, scores, above, told), strict=True
             ):
                 found.setdefault(row, []).append(tag)
         return found
@@ -222,6 +246,10 @@ class BundleScorer:
 def _value(horizon_days: int, found: ClvPrediction, place: int) -> dict[str, Any]:
     amounts = {name: round(float(values[place])) for name, values in vars(found).items()}
     return {"horizon_days": horizon_days, **amounts}
+
+
+def _clv_inputs(model: ClvHorizons, columns: Columns, rows: npt.NDArray[np.int64]) -> ClvInputs:
+    return ClvInputs.of({name: columns[name][rows] for name in model.inputs}, model.inputs)
 
 
 def _features_read(bundles: Iterable[Bundle]) -> tuple[Sequence[str], Sequence[str]]:
@@ -251,7 +279,7 @@ def _scored(
     keys: Sequence[str],
     scores: TagScores,
     above: npt.NDArray[np.bool_],
-    reasons: Mapping[int, Sequence[dict[str, Any]]],
+    told: Mapping[int, Explanation],
 ) -> Iterator[ScoredTag]:
     family = model.family
     entries = zip(
@@ -276,44 +304,8 @@ def _scored(
             certified_lift=proved["lift"],
             certified=proved["certified"],
             above=is_above,
-            reasons=reasons.get(place, ()),
+            explanation=told.get(place),
         )
-
-
-def _reasons(
-    model: TagModel, here: _Candidates, columns: Columns, above: npt.NDArray[np.bool_]
-) -> dict[int, list[dict[str, Any]]]:
-    chosen = np.flatnonzero(above)
-    if len(chosen) == 0:
-        return {}
-    pairs = {name: values[chosen] for name, values in here.pairs.items()}
-    rows = here.customer_row[chosen]
-    keys = [here.keys[place] for place in chosen.tolist()]
-    names, contributions = model.contributions(pairs, columns, rows, keys)
-    reasons = {}
-    for number, place in enumerate(chosen.tolist()):
-        strongest = np.argsort(-np.abs(contributions[number, :-1]))[:REASONS]
-        reasons[place] = [
-            {
-                "feature": names[feature],
-                "value": _shown(names[feature], pairs, columns, number, int(rows[number]), keys[number]),
-                "contribution": round(float(contributions[number, feature]), 4),
-            }
-            for feature in strongest.tolist()
-        ]
-    return reasons
-
-
-def _shown(
-    name: str, pairs: Columns, columns: Columns, number: int, row: int, key: str
-) -> float | str | None:
-    if name in pairs:
-        value = float(pairs[name][number])
-    elif name in columns:
-        value = float(columns[name][row])
-    else:
-        return key
-    return None if np.isnan(value) else round(value, 4)
 
 
 def _row_hashes(columns: Columns, rows: int) -> list[str]:
@@ -343,4 +335,5 @@ def load_scorer(
         settings,
         {task: load_bundle(home.bundles / one["path"]) for task, one in named.items()},
         {task: str(one["model_version"]) for task, one in named.items()},
+        home_currency(home),
     )

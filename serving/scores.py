@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
 from serving.schemas import RowStatus
+from training.reasons import Explanation
 
 
 class ScoredTag(msgspec.Struct, frozen=True):
@@ -24,8 +25,8 @@ class ScoredTag(msgspec.Struct, frozen=True):
         The contract's figures; None for tags without one.
     certified, above
         Whether the contract holds, and whether the probability passes the threshold.
-    reasons
-        ``{"feature", "value", "contribution"}`` each, strongest first; empty unless asked for.
+    explanation
+        Why its score is what it is; None unless asked for, and for what is not above its threshold.
     """
 
     tag_id: str
@@ -38,7 +39,7 @@ class ScoredTag(msgspec.Struct, frozen=True):
     certified_lift: float | None
     certified: bool
     above: bool
-    reasons: Sequence[dict[str, Any]] = ()
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class CustomerScores:
         By task: ``propensity``, ``clv``, ``tags-interest`` and so on.
     features_hash
         Names the inputs the tags were scored on.
+    explanations
+        Of ``propensity`` by horizon and of ``clv`` by part; empty unless asked for.
     """
 
     propensity: Mapping[str, float]
@@ -64,6 +67,7 @@ class CustomerScores:
     status: RowStatus
     model_versions: Mapping[str, str]
     features_hash: str = ""
+    explanations: Mapping[str, Mapping[str, Explanation]] = field(default_factory=dict)
 
 
 class Scorer(Protocol):

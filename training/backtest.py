@@ -26,6 +26,7 @@ from training.propensity_rows import (
     PropensityData,
     purchased_within,
 )
+from training.sufficiency import require_customers
 from training.tag_data import base_rates, tag_data
 from training.tag_evaluation import evaluate_tags, score_part
 from training.tag_model import TagModel
@@ -99,6 +100,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
     -------
     The figures, and the contract table.
     """
+    require_customers("tags", bench)
     settings = bench.settings
     everyone = bench.rows_of(family)
     data = tag_data(
@@ -144,6 +146,7 @@ def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join
     the test days and how many of them were given a probability; ``cold_start``, the prior of newcomers held
     against those who came on the test days; and ``slices``, the days that were learnt from.
     """
+    require_customers(TASK, bench)
     settings, hours = bench.settings, HORIZONS_HOURS[horizon]
     rows = DecisionRows.joined([bench.propensity_rows(horizon), backtest_rows(bench, days.days, ELIGIBLE_US)])
     joined = join("propensity_v1", key_frame(bench.history, rows))
@@ -211,6 +214,7 @@ def backtest_clv(bench: Workbench, horizon_days: int, joined: pl.DataFrame) -> d
     end: datetime = bench.events.select(pl.col("event_time").max()).item()
     end_us = to_us(end)
     require_closed(bench.as_of, horizon_days, end)
+    require_customers("clv", bench)
     return measure_clv(
         bench.spend,
         JoinedFeatures(joined, bench.spend.customers),

@@ -186,7 +186,9 @@ def train_clv(
     """
     known = history.known_by(as_of_us)
     if known.time_us.size == 0:
-        raise TrainingDataError("CLV needs purchases: none was known by the as-of instant")
+        raise TrainingDataError(
+            "CLV needs purchases: none was known by the as-of instant", "import purchases"
+        )
     trained = trainable_horizon(known.first_us, as_of_us, horizon_days)
     sets = []
     for cutoff in closed_cutoffs(known.first_us, as_of_us, trained):

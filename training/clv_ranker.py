@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from training.errors import TrainingDataError
+from training.sufficiency import require_spenders
 
 if TYPE_CHECKING:
     import lightgbm
@@ -23,8 +23,6 @@ IntArray = npt.NDArray[np.int64]
 FOLDS = 5
 ROUNDS_MAX = 300
 PATIENCE = 30
-MIN_CUSTOMERS = 100
-MIN_BUYERS = 20
 ROWS_PER_THREAD = 20_000
 """With fewer rows a further thread waits more than it works, on a busy machine ten times longer."""
 
@@ -101,21 +99,10 @@ def fit_ranker(
     Raises
     ------
     TrainingDataError
-        If there are fewer than 100 customers, or fewer than 20 of them ever spent in an outcome window.
+        If there are too few customers, or too few who spent something.
     """
     outcome = np.maximum(spend, 0.0)
-    known, buyers = np.unique(customers).size, np.unique(customers[outcome > 0]).size
-    if known < MIN_CUSTOMERS:
-        raise TrainingDataError(
-            f"CLV needs at least {MIN_CUSTOMERS} customers with a closed outcome window, got {known}",
-            "import more customers",
-        )
-    if buyers < MIN_BUYERS:
-        raise TrainingDataError(
-            f"CLV needs at least {MIN_BUYERS} customers who spent something, net of refunds, in a closed "
-            f"outcome window; got {buyers} of {known}",
-            "import a longer history",
-        )
+    require_spenders(customers, outcome)
     generator = np.random.default_rng(seed)
     fold_of_customer = generator.permutation(int(customers.max()) + 1) % FOLDS
     fold = fold_of_customer[customers]

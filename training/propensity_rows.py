@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from features.tags import Condition
 from features.windows import DAY_US, HOUR_US
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows, active_at
 from training.errors import TrainingDataError
-from training.splits import CALIBRATE_DAYS, CERTIFY_DAYS, FIT_ENDS_DAYS, Slice, midnight
+from training.splits import CALIBRATE_DAYS, CERTIFY_DAYS, FIT_ENDS_DAYS, Slice, midnight, require_fit_days
 from training.tag_model import Columns
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,7 +29,6 @@ ELIGIBLE_US = 90 * DAY_US
 EVALUATED_DAYS = 30
 """and who is measured: those active in the last 30, unless a mapping says otherwise."""
 
-LEAST_FIT_DAYS = 14
 EVERY_DAYS = 2
 """Every second midnight is looked at."""
 
@@ -119,15 +117,8 @@ def _first_census(first_event: datetime, zone: ZoneInfo, warm_up_days: int) -> d
 
 
 def _require_days_to_fit(fit: Slice, as_of: datetime, horizon_hours: int, first_event: datetime) -> None:
-    left = (fit.last - fit.first).days
-    if left < LEAST_FIT_DAYS:
-        span = (as_of - first_event) / timedelta(days=1)
-        raise TrainingDataError(
-            f"propensity within {horizon_hours} h as of {as_of.isoformat()}: the data begins "
-            f"{first_event.isoformat()}, {span:.0f} days before, which leaves fewer than {LEAST_FIT_DAYS} "
-            f"days to fit on; expected {math.ceil(span + LEAST_FIT_DAYS - left)} days of history",
-            "choose a later --as-of or import more history",
-        )
+    what, ends_days = f"propensity within {horizon_hours} h", (as_of - fit.last).days
+    require_fit_days(what, as_of, first_event, (fit.first, fit.last), ends_days)
 
 
 def propensity_decisions(history: History, slices: PropensitySlices, size: int, seed: int) -> DecisionRows:

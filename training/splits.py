@@ -13,6 +13,9 @@ CALIBRATE_DAYS = (30, 20)
 CERTIFY_DAYS = (16, 4)
 """How many days before the model's instant the slices lie, unless the source's mapping says otherwise."""
 
+LEAST_FIT_DAYS = 14
+"""Days to fit on, at least."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -55,6 +58,38 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone)
 
 
+def require_fit_days(
+    what: str, as_of: datetime, first_event: datetime, fit: tuple[datetime, datetime], ends_days: int
+) -> None:
+    """Refuse a history that leaves too few days to fit on.
+
+    Parameters
+    ----------
+    what
+        Such as ``tags``.
+    fit
+        First and last midnight of the slice to fit on.
+    ends_days
+        How many days before the instant it ends.
+
+    Raises
+    ------
+    TrainingDataError
+        With the days there are, the days it takes, and the first instant that would do.
+    """
+    first, last = fit
+    if (last - first).days >= LEAST_FIT_DAYS:
+        return
+    needed = first + timedelta(days=LEAST_FIT_DAYS + ends_days)
+    raise TrainingDataError(
+        f"{what} as of {as_of.isoformat()}: the data begins {first_event.isoformat()}, "
+        f"{(as_of - first_event) / timedelta(days=1):.0f} days before, where "
+        f"{(needed - first_event) / timedelta(days=1):.0f} are needed; "
+        f"expected an instant not before {needed.isoformat()}",
+        "choose a later --as-of or import more history",
+    )
+
+
 def tag_slices(as_of: datetime, first_event: datetime, zone: ZoneInfo, warm_up_days: int = 30) -> TagSlices:
     """Return the slices of a tag model as of an instant.
 
@@ -85,11 +120,5 @@ def tag_slices(as_of: datetime, first_event: datetime, zone: ZoneInfo, warm_up_d
         Slice(back(CALIBRATE_DAYS[0]), back(CALIBRATE_DAYS[1])),
         Slice(back(CERTIFY_DAYS[0]), back(CERTIFY_DAYS[1])),
     )
-    if (slices.fit.last - slices.fit.first).days < 14:
-        needed = first + timedelta(days=14 + FIT_ENDS_DAYS)
-        raise TrainingDataError(
-            f"tags as of {as_of.isoformat()}: the data begins {first_event.isoformat()}; expected an instant "
-            f"not before {needed.isoformat()}",
-            "choose a later --as-of or import more history",
-        )
+    require_fit_days("tags", as_of, first_event, (slices.fit.first, slices.fit.last), FIT_ENDS_DAYS)
     return slices

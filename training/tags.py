@@ -11,14 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from features.history import History
-from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED, OutcomeJudge
+from features.outcomes import CONFIRMED, UNOBSERVED, OutcomeJudge
 from features.tags import TagFamily
 from training.artifact import Bundle
 from training.calibration import fit_calibrator
 from training.contract import Certificate, Claims, certify, choose_thresholds, prior_strength
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
-from training.errors import TrainingDataError
 from training.model_inputs import dtypes_of
+from training.sufficiency import require_claims
 from training.tag_data import TagData, base_rates
 from training.tag_evaluation import ScoredPart, evaluate_tags, score_part
 from training.tag_model import (
@@ -88,7 +88,7 @@ def train_tags(
     TrainingDataError
         If a slice has too few confirmed claims, with the numbers.
     """
-    _require_positives(family, data)
+    require_claims(family.family, data.rows.part[data.pairs.row], data.outcome, LEAST_POSITIVES)
     names = [""] if family.key is None else list(history.columns.texts(family.key))
     code = data.pairs.code
     observed = data.outcome != UNOBSERVED
@@ -260,16 +260,3 @@ def _claims(data: TagData, scored: ScoredPart) -> Claims:
         data.rows.customer[row],
         data.rows.kind[row],
     )
-
-
-def _require_positives(family: TagFamily, data: TagData) -> None:
-    for part, name in ((FIT, "fit"), (CALIBRATE, "calibrate"), (CERTIFY, "certify")):
-        inside = data.in_part(part)
-        confirmed = int((data.outcome[inside] == CONFIRMED).sum())
-        refuted = int((data.outcome[inside] == REFUTED).sum())
-        if min(confirmed, refuted) < LEAST_POSITIVES:
-            raise TrainingDataError(
-                f"family {family.family!r}: slice {name!r} has {confirmed} confirmed and {refuted} refuted "
-                f"claims; expected {LEAST_POSITIVES} of each",
-                "import more history, or choose a later --as-of",
-            )

@@ -105,7 +105,8 @@ class Workbench:
         known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of.astimezone(UTC))
         if known.is_empty():
             raise TrainingDataError(
-                f"nothing is known by {as_of.isoformat()}", "import events first, or choose a later --as-of"
+                f"nothing is known by {as_of.isoformat()}: {_begins(events)}",
+                "import more history, or choose a later --as-of or a shorter horizon",
             )
         self.as_of = as_of
         self.settings = settings
@@ -294,3 +295,8 @@ class Workbench:
         customer, instant = np.concatenate(customers), np.concatenate(instants)
         kind, part = np.full(len(customer), CENSUS), np.full(len(customer), FIT)
         return DecisionRows(customer, instant, kind, part)
+
+
+def _begins(events: pl.DataFrame) -> str:
+    first: datetime | None = events.select(pl.max_horizontal("event_time", "ingested_at").min()).item()
+    return "there are no events" if first is None else f"the data begins {first.isoformat()}"

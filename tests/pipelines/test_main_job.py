@@ -244,8 +244,10 @@ def test_posted_events_change_the_next_answer_and_earn_tags(small_shop, tmp_path
     for name in tagged:
         for tag in after[name]["tags"]:
             assert tag["precision"] >= 0.75
-            assert 1 <= len(tag["reasons"]) <= 3
+            check_reasons(tag["reasons"], tag["explanation"])
             assert tag["model_version"] == f"tags-{tag['family']}/1"
+        for why in after[name]["explanations"]["propensity"].values():
+            check_reasons(why["reasons"], why)
     rows = {row["customer_id"]: row for row in batch["customers"]}
     assert rows["nobody"]["status"] == "cold_start"
     assert {name: rows[name]["propensity"] for name in buyers} == {
@@ -253,6 +255,16 @@ def test_posted_events_change_the_next_answer_and_earn_tags(small_shop, tmp_path
     }
     assert (again.accepted, again.duplicates) == (0, 3)
     check_feast_reads_what_the_service_wrote(shop, buyers)
+
+
+def check_reasons(reasons, why):
+    assert 1 <= len(reasons) <= 3
+    assert all(
+        reason["words"] and reason["direction"] in ("speaks for", "speaks against") for reason in reasons
+    )
+    total = why["base"] + sum(reason["contribution"] for reason in reasons) + why["rest"]
+    assert total == pytest.approx(why["score"], rel=1e-9, abs=1e-9)
+    assert why["words"].startswith("Speaks ")
 
 
 def check_feast_reads_what_the_service_wrote(shop, names):

@@ -10,7 +10,7 @@ from configs.settings import load_settings
 from features.packed_store import open_packed_store
 from features.windows import to_us
 from pipelines.errors import CommandError, MissingStepError
-from pipelines.score import CUSTOMERS_SCHEMA, TAGS_SCHEMA, score
+from pipelines.score import CUSTOMERS_SCHEMA, REASONS_SCHEMA, TAGS_SCHEMA, score
 from serving.scorer import BundleScorer
 from tests.features.made_events import MONDAY
 from training.artifact import load_bundle, save_bundle
@@ -67,6 +67,31 @@ def test_the_files_have_their_schema_and_the_report_counts_them(small_shop, scor
     assert set(customers["as_of"]) == {small_shop.as_of}
     assert tags["precision"].min() >= 0.75
     assert tags.filter(pl.col("family") == "interest")["lift"].min() >= 2
+
+
+def test_reasons_are_a_third_file_on_request_and_add_up(small_shop, scored, tmp_path):
+    out = tmp_path / "out"
+    run = small_shop.run("score", "--reasons", "--out", str(out), "--json")
+    reasons = pl.read_parquet(run.json["reasons_file"])
+    assert dict(reasons.schema) == REASONS_SCHEMA
+    assert (run.json["reasons"], run.json["tags"]) == (reasons.height, scored[0]["tags"])
+    by_claim = reasons.group_by("customer_id", "about").agg(
+        pl.first("base", "rest", "score"), pl.sum("contribution"), pl.len()
+    )
+    total = by_claim["base"] + by_claim["contribution"] + by_claim["rest"]
+    assert (total - by_claim["score"]).abs().max() < 1e-9
+    assert by_claim["len"].is_between(1, 3).all()
+    tags = set(scored[2].select("customer_id", "tag_id").iter_rows())
+    told = by_claim.filter(pl.col("about").str.contains("interest:|high_intent"))
+    assert set(told.select("customer_id", "about").iter_rows()) == tags
+    about = set(reasons["about"])
+    assert {"propensity_72h", "propensity_7d", "clv_amount", "interest:牛奶"} <= about
+    assert reasons.filter(pl.col("about") == "interest:牛奶")["words"].str.contains("牛奶").any()
+    assert reasons["words"].str.contains(" GBP").any()
+    assert set(reasons["direction"]) == {"speaks for", "speaks against"}
+    again = small_shop.run("score", "--out", str(out), "--json")
+    assert (again.json["reasons"], again.json["reasons_file"]) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["customers.parquet", "tags.parquet"]
 
 
 def test_without_options_the_files_lie_by_instant(small_shop, scored):

@@ -18,12 +18,16 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.clock import ReplayClock
 from serving.scores import CustomerScores, ScoredTag
+from training.reasons import LOG_ODDS, Explanation, Reason
 
 TOKEN = "a-token-for-tests-only"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 DAY_US = 86_400 * 1_000_000
 START_US = 1_509_494_400 * 1_000_000
 """2017-11-01T00:00:00Z."""
+EXPLAINED = Explanation(
+    LOG_ODDS, -1.0, 0.25, -0.25, [Reason("views_24h", 1.0, 0.5, "viewed something once in 24 hours")]
+)
 
 
 def settings_of(home: Home, **changes):
@@ -62,7 +66,7 @@ class CategoryScorer:
                 certified_lift=4.0,
                 certified=category != "UNPROVEN",
                 above=category != "UNLIKELY",
-                reasons=[{"feature": "views_24h", "value": 1, "contribution": 0.5}] if with_reasons else [],
+                explanation=EXPLAINED if with_reasons and category != "WITHDRAWN" else None,
             )
             for category in sorted(set(categories))
         ]
@@ -73,6 +77,7 @@ class CategoryScorer:
             tags=tags if with_tags else [],
             status="ok" if row else "cold_start",
             model_versions=self.versions,
+            explanations={"propensity": {"72h": EXPLAINED}} if with_reasons else {},
         )
 
 

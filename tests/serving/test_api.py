@@ -57,7 +57,18 @@ def test_a_posted_event_changes_the_next_answer(parts):
     assert customer["status"] == "ok"
     assert customer["propensity"] == {"72h": 0.1, "7d": 0.2}
     assert [tag["tag_id"] for tag in customer["tags"]] == ["interest:MILK"]
-    assert customer["tags"][0]["reasons"][0]["feature"] == "views_24h"
+    reason = {
+        "feature": "views_24h",
+        "value": 1.0,
+        "contribution": 0.5,
+        "words": "viewed something once in 24 hours",
+        "direction": "speaks for",
+    }
+    why = {"scale": "log-odds", "base": -1.0, "rest": 0.25, "score": -0.25}
+    why["words"] = "Speaks for: viewed something once in 24 hours."
+    assert customer["tags"][0]["reasons"] == [reason]
+    assert customer["tags"][0]["explanation"] == why
+    assert customer["explanations"] == {"propensity": {"72h": why | {"reasons": [reason]}}}
     assert customer["tags"][0]["expires_at"] == "2017-11-04T00:00:00Z"
     assert after.json()["as_of"] == "2017-11-01T00:00:00Z"
     assert after.json()["model_version"] == {"tags-interest": "1"}
@@ -203,7 +214,8 @@ def test_a_batch_answers_each_id_in_order_and_names_bad_ones(parts):
     assert [one["customer_id"] for one in body["customers"]] == ["c9", "c1", "商/店 1", "c1"]
     assert [one["status"] for one in body["customers"]] == ["cold_start", "ok", "ok", "ok"]
     assert [one["index"] for one in body["errors"]] == [2, 5]
-    assert "reasons" not in body["customers"][1]["tags"][0]
+    assert {"reasons", "explanation"}.isdisjoint(body["customers"][1]["tags"][0])
+    assert "explanations" not in body["customers"][1]
 
 
 def test_a_batch_has_limits(parts):

@@ -16,7 +16,7 @@ from features.packed_store import open_packed_store
 from features.tags import load_catalogue
 from features.windows import HOUR_US, to_us
 from serving.bundle_watch import POINTER, BundleWatch
-from serving.scorer import REASONS, BundleScorer, _row_hashes, load_scorer
+from serving.scorer import BundleScorer, _row_hashes, load_scorer
 from serving.upkeep import BOUNDARY_MARK
 from training.artifact import load_bundle, save_bundle
 from training.clv_bundle import load_models
@@ -25,6 +25,7 @@ from training.errors import BundleError
 from training.model_inputs import every_feature
 from training.propensity import PropensityModel
 from training.publication import published
+from training.reasons import REASONS
 from training.stages import STAGE_FEATURES
 from training.tag_model import KEY, TagModel
 
@@ -235,20 +236,30 @@ def test_profiles_older_than_72_hours_are_called_stale_and_tell_no_tags(small_sh
     assert dict(stale.propensity) == bundles["propensity"].content["priors"]
 
 
-def test_reasons_are_the_strongest_contributions_in_the_models_own_log_odds(
-    small_shop, scorer, bundles, now_us
-):
+def sigmoid(score):
+    return 1 / (1 + np.exp(-score))
+
+
+def assert_adds_up(one):
+    told = one.to_json()
+    total = told["base"] + sum(reason["contribution"] for reason in told["reasons"]) + told["rest"]
+    assert total == pytest.approx(told["score"], rel=1e-9, abs=1e-9)
+    assert len(told["reasons"]) <= REASONS
+    assert told["words"]
+
+
+def test_reasons_of_a_tag_are_what_its_model_adds_up(small_shop, scorer, bundles, now_us):
     bulk = Bulk(small_shop, now_us)
     family = load_catalogue()["interest"]
     model = TagModel(bundles["tags-interest"], family)
-    seen = 0
-    for name, one in scored(scorer, bulk.names[:60], now_us, with_reasons=True).items():
+    seen, in_chinese = 0, 0
+    for name, one in scored(scorer, bulk.names, now_us, with_reasons=True).items():
         row = bulk.names.index(name)
         for tag in one.tags:
             if not tag.above:
-                assert list(tag.reasons) == []
+                assert tag.explanation is None
                 continue
-            assert len(tag.reasons) == REASONS
+            assert_adds_up(tag.explanation)
             if tag.family != "interest":
                 continue
             code = list(bulk.history.columns.texts("category")).index(tag.key)
@@ -257,22 +268,65 @@ def test_reasons_are_the_strongest_contributions_in_the_models_own_log_odds(
                 bulk.history.pair_rows("category", bulk.rows, np.array([row]), pair)
             )
             names, contributions = model.contributions(pairs, bulk.columns, np.array([row]), [tag.key])
-            weights = dict(zip(names, contributions[0, :-1].tolist(), strict=True))
-            strongest = sorted(map(abs, weights.values()), reverse=True)[:REASONS]
-            told = [reason["contribution"] for reason in tag.reasons]
-            assert [abs(each) for each in told] == pytest.approx(strongest, abs=1e-4)
-            for reason in tag.reasons:
-                assert reason["contribution"] == pytest.approx(weights[reason["feature"]], abs=1e-4)
-                value = {**pairs, "key": [tag.key]}.get(reason["feature"])
-                value = bulk.columns[reason["feature"]][row] if value is None else value[0]
+            raw = contributions[0].sum()
+            assert tag.explanation.score == pytest.approx(raw, rel=1e-9)
+            assert tag.explanation.base == contributions[0, -1]
+            calibrated = model.bundle.calibrators["tag"](sigmoid(raw))
+            assert float(calibrated) == pytest.approx(tag.probability_if_observed, abs=1e-9)
+            definitions = every_feature()
+            by_topic = {}
+            for feature, added in zip(names, contributions[0, :-1].tolist(), strict=True):
+                topic = definitions[feature].topic if feature != KEY else KEY
+                by_topic.setdefault(topic, []).append((feature, added))
+            sums = {topic: sum(added for _, added in told) for topic, told in by_topic.items()}
+            strongest = sorted(sums.values(), key=abs, reverse=True)[:REASONS]
+            told = tag.explanation.reasons
+            assert [reason.contribution for reason in told] == pytest.approx(strongest, rel=1e-9)
+            for reason in told:
+                value = {**pairs, "key": [tag.key]}.get(reason.feature)
+                value = bulk.columns[reason.feature][row] if value is None else value[0]
                 if isinstance(value, str):
-                    assert reason["value"] == value
+                    assert reason.value == value
                 elif np.isnan(value):
-                    assert reason["value"] is None
+                    assert reason.value is None
                 else:
-                    assert reason["value"] == pytest.approx(float(value), abs=1e-4)
+                    assert reason.value == pytest.approx(float(value), abs=1e-4)
             seen += 1
-    assert seen > 20
+            in_chinese += tag.key == "牛奶" and any("牛奶" in reason.words for reason in told)
+    assert seen > 40
+    assert in_chinese > 3
+
+
+def test_reasons_of_propensity_and_value_are_of_the_scores_they_explain(
+    small_shop, store, scorer, bundles, now_us
+):
+    names = sorted(small_shop.known["customer_id"].unique())
+    value = load_models(bundles["clv"], threads=1).models[0]
+    told = scored(scorer, names, now_us, with_tags=False, with_reasons=True)
+    plain = scored(scorer, names, now_us, with_tags=False)
+    for name, one in told.items():
+        assert plain[name].explanations == {}
+        assert (plain[name].propensity, plain[name].clv) == (one.propensity, one.clv)
+        floor = 0.0
+        for horizon, why in one.explanations["propensity"].items():
+            assert_adds_up(why)
+            floor = max(floor, float(bundles["propensity"].calibrators[horizon](sigmoid(why.score))))
+            assert one.propensity[horizon] == pytest.approx(floor, abs=1e-9)
+        assert set(one.explanations["clv"]) == set(value.models())
+        for why in one.explanations["clv"].values():
+            assert_adds_up(why)
+    money = BundleScorer(store, small_shop.settings, {"clv": bundles["clv"]}, {}, "GBP")
+    words = [
+        why.words
+        for one in scored(money, names, now_us, with_reasons=True).values()
+        for why in one.explanations["clv"].values()
+    ]
+    assert any(" GBP" in text for text in words)
+    assert not any("minor" in text for text in words)
+
+
+def test_of_a_stranger_nothing_is_explained(scorer, now_us):
+    assert scored(scorer, ["nobody"], now_us, with_reasons=True)["nobody"].explanations == {}
 
 
 def test_without_tags_only_the_tags_are_missing(small_shop, scorer, now_us):

@@ -138,7 +138,8 @@ def test_too_short_a_history_is_refused_with_its_dates() -> None:
     with pytest.raises(TrainingDataError) as caught:
         tag_slices(datetime(2024, 3, 1, tzinfo=UTC), first, ZoneInfo("UTC"))
     assert caught.value.message == (
-        "tags as of 2024-03-01T00:00:00+00:00: the data begins 2024-01-01T00:00:00+00:00; "
+        "tags as of 2024-03-01T00:00:00+00:00: the data begins 2024-01-01T00:00:00+00:00, 60 days before, "
+        "where 82 are needed; "
         "expected an instant not before 2024-03-23T00:00:00+00:00"
     )
     assert caught.value.next_step == "choose a later --as-of or import more history"
@@ -149,6 +150,7 @@ def test_a_longer_horizon_needs_a_longer_history() -> None:
     as_of = first + timedelta(days=85)
     assert propensity_slices(as_of, 72, first, zone).fit.last == as_of - timedelta(days=38)
     with pytest.raises(
-        TrainingDataError, match=r"propensity within 168 h as of 2024-03-26.*fewer than 14 days"
+        TrainingDataError,
+        match=r"propensity within 168 h as of 2024-03-26.*, 85 days before, where 94 are needed",
     ):
         propensity_slices(as_of, 168, first, zone)

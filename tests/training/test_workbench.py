@@ -133,7 +133,7 @@ def test_horizons_that_the_history_is_too_short_for_are_named_with_the_days_it_t
     assert carried == ["72h", "7d"]
     assert list(left_out) == ["30d"]
     assert "121 days before" in left_out["30d"]
-    assert "expected 163 days of history" in left_out["30d"]
+    assert "163 are needed" in left_out["30d"]
 
 
 def test_a_history_too_short_for_any_horizon_is_refused(events, settings):
