@@ -192,7 +192,7 @@ def _tags(
             found[family.family] = {"refused": refusal.message}
             refusals.append(refusal)
     if refusals and len(refusals) == len(chosen):
-        raise refusals[0]
+        raise TrainingDataError("; ".join(one.message for one in refusals), refusals[0].next_step)
     return found, days.days[0].isoformat(), days.decided_by
 
 

@@ -97,6 +97,8 @@ def train_on(
     families: Sequence[str] = (),
 ) -> list[TrainedModel]:
     """Train models on a workbench and register each as challenger; see `train`."""
+    from training.errors import TrainingDataError
+
     require_known(families, bench.families)
     wanted = [task for task in WHAT[1:] if "all" in what or task in what]
     run = _Run(home, bench, say, bench.chosen(families))
@@ -112,7 +114,8 @@ def train_on(
     if "clv" in run.possible:
         run.attempt("clv", partial(train_value, home, settings, bench, say))
     if run.refusals and not any(model.model_version for model in run.models):
-        raise run.refusals[0]
+        said = dict.fromkeys(refusal.message for refusal in run.refusals)
+        raise TrainingDataError("; ".join(said), run.refusals[0].next_step)
     return run.models
 
 
