@@ -122,7 +122,8 @@ class TrainingFrames:
         self.looks = [(case, look) for case, make in CASES.items() for look in make()]
         self.home = open_home(folder / "home", create=True)
         self.settings = load_settings(self.home.root, {}).settings
-        self.families = {family.key: family for family in load_catalogue().values() if family.key}
+        named = load_catalogue()
+        self.families = {named[name].key: named[name] for name in ("interest", "brand_preference")}
         zones = dict.fromkeys(look.zone for _, look in self.looks)
         parts = [self._snapshots(zone) for zone in zones]
         apply(self.home, self.settings, customer.catalogue(), affinity.catalogue())

@@ -234,8 +234,7 @@ def test_useful_tags_are_counted_over_the_census() -> None:
         useful = (each.certified_lift or 0) >= (1.2 if each.key is None else 2.0)
         if useful and each.assigned_at_us < at_us(72):
             expected[each.family].add((each.customer_id, each.tag_id, day))
-    assert found == {
-        "brand_preference": 0.0,
+    assert found == dict.fromkeys(FAMILIES, 0.0) | {
         "high_intent": len(expected["high_intent"]) / 33,
         "interest": len(expected["interest"]) / 33,
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -83,6 +84,22 @@ def test_tags_are_measured_on_the_days_the_mapping_names(shop, found):
     assert tags["interest"]["n_customer_days"] == active(shop, [20, 24, 28])
     assert 0.6 < tags["interest"]["precision_observed"] <= 1
     assert tags["interest"]["precision_observed"] > 2 * tags["interest"]["rule_precision_observed"]
+
+
+def test_a_family_that_the_data_cannot_carry_is_told_and_does_not_keep_the_others_from_it(shop):
+    families = "cart_abandoner,deal_seeker,slipping_away,high_intent"
+    run = shop.run("backtest", "tags", "--families", families, "--json")
+    assert run.code == 0, run.err
+    assert run.json["cart_abandoner"] == {"skipped": "the data has no add_to_cart"}
+    assert run.json["deal_seeker"] == {"skipped": "the data has no coupon_minor or discount_minor"}
+    assert set(run.json["high_intent"]) >= TAGS | {"certified", "suspended"}
+    refused = run.json["slipping_away"]["skipped"]
+    assert re.search(r"'slipping_away': slice '\w+' has \d+ confirmed and \d+ refuted claims", refused)
+    assert refused.endswith("expected 200 of each")
+
+    alone = shop.run("backtest", "tags", "--families", "slipping_away")
+    assert alone.code == 2
+    assert refused in alone.err.replace("\n", " ")
 
 
 def active(shop, days):

@@ -89,10 +89,10 @@ def test_what_feast_joins_is_what_the_kernel_computes(small_shop, tmp_path):
     shop = small_shop.copy(tmp_path)
     bench = open_workbench(shop.home, shop.settings, shop.as_of, silently, SMALL)
     said = []
-    counts = write_snapshots(shop.home, shop.settings, bench, [bench.tag_rows], said.append)
+    family = load_catalogue()["interest"]
+    counts = write_snapshots(shop.home, shop.settings, bench, [bench.tag_rows], said.append, [family])
     assert counts["customer_snapshot"] == len(bench.tag_rows)
     assert said == ["computing customer features", "computing features of customers and each category"]
-    family = load_catalogue()["interest"]
     claims = bench.claims(family).frame
     assert counts["category_snapshot"] == claims.height > 1000
     joined = training_frame(shop.home, shop.settings, "interest_v1", claims)
