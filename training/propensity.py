@@ -207,6 +207,7 @@ def train_propensity(
     models, features, calibrators, figures = {}, {}, {}, {}
     blends: dict[str, dict[str, Any]] = {}
     priors: dict[str, float] = {}
+    population: dict[str, float] = {}
     missing, refusals = dict(left_out or {}), []
     for horizon, rows in data.items():
         try:
@@ -224,6 +225,7 @@ def train_propensity(
         features[horizon] = names
         blends[horizon] = {"trees_weight": blend.trees_weight, "logistic": blend.logistic.to_json()}
         share = float(rows.bought[rows.part(CALIBRATE)].mean())
+        population[horizon] = max([share, *population.values()])
         # A longer horizon contains the shorter ones.
         priors[horizon] = max([came.prior(share), *priors.values()])
         if (rows.rows.part == CERTIFY).any():
@@ -241,6 +243,7 @@ def train_propensity(
         calibrators=calibrators,
         content={
             "priors": priors,
+            "population": population,
             "horizons_hours": {name: HORIZONS_HOURS[name] for name in models},
             "blends": blends,
             "left_out": missing,
@@ -351,6 +354,11 @@ class PropensityModel:
     def priors(self) -> dict[str, float]:
         """Per horizon what newcomers do: the answer about customers of whom nothing is known."""
         return {name: float(value) for name, value in self.bundle.content["priors"].items()}
+
+    @property
+    def population(self) -> dict[str, float]:
+        """Per horizon everybody's share of buyers: the answer about customers whose profile is too old."""
+        return {name: float(value) for name, value in self.bundle.content["population"].items()}
 
     @property
     def horizons(self) -> list[str]:
