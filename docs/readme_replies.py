@@ -205,7 +205,7 @@ curl -s {AUTHORISED} {ADDRESS}/customers/{customer}
 
 {as_block(one)}
 
-Up to {ASKED_AT_ONCE} at once; somebody unknown gets the population's propensities and no tags:
+Up to {ASKED_AT_ONCE} at once; somebody unknown gets newcomers' propensities and no tags:
 
 ```sh
 curl -s {AUTHORISED} {json_header} \\

@@ -120,7 +120,10 @@ class CustomerPrediction(Struct, frozen=True):
     customer_id: str
     status: RowStatus
     life_cycle_stage: str
-    propensity: Annotated[dict[str, float], Meta(description="probability of a purchase, by horizon")]
+    propensity: Annotated[
+        dict[str, float],
+        Meta(description="probability of a purchase by horizon (72h, 7d, 30d), never falling"),
+    ]
     clv: Annotated[dict[str, Any] | None, Meta(description="null where no such model is published")]
     tags: list[Tag]
     merged_into: Annotated[

@@ -139,6 +139,7 @@ class BundleScorer:
         tags = self._scored_tags(live, columns, with_reasons) if with_tags else {}
         purchase = {} if self._propensity is None else self._propensity.score(columns)
         priors = {} if self._propensity is None else self._propensity.priors
+        population = {} if self._propensity is None else self._propensity.population
         stages = life_cycle_stages(columns)
         buyers = np.flatnonzero(usable & (live.rows.total(ORDER_COUNT, LIFETIME) > 0))
         values = self._values(columns, buyers)
@@ -149,7 +150,9 @@ class BundleScorer:
             known = bool(usable[row])
             scores[name] = CustomerScores(
                 propensity={
-                    horizon: float(found[row]) if known else priors[horizon]
+                    horizon: float(found[row])
+                    if known
+                    else (population if live.is_stale[row] else priors)[horizon]
                     for horizon, found in purchase.items()
                 },
                 clv=values.get(row),

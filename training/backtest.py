@@ -167,7 +167,7 @@ def backtest_propensity(bench: Workbench, horizon: str, days: BacktestDays, join
     )
     model = PropensityModel(bundle, settings.threads)
     scores = model.score(features)[horizon]
-    baselines = fit_baselines(data, model.logistic(horizon))
+    baselines = fit_baselines(data)
     slices = bench.propensity_slices(horizon)
     return evaluate_propensity(data, TEST, scores, baselines, settings.seed) | {
         "eligible": int(tested.sum()),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from training.bgnbd import BgNbd, fit_bgnbd
+from training.curved_logistic import signed_logs
 from training.errors import TrainingDataError
 from training.gamma_gamma import GammaGamma, fit_gamma_gamma
 from training.spend_history import PurchaseSummary
@@ -101,36 +100,8 @@ class Logistic:
         # A matrix product would add up one row in another order than a thousand.
         return np.asarray((self._standardised(features) * self.weights).sum(axis=1) + self.intercept)
 
-    def contributions(self, features: npt.ArrayLike) -> FloatArray:
-        """Return what each input adds to the log-odds, and what everybody has.
-
-        Returns
-        -------
-        Shape (n, n_features + 1): the last column is the log-odds at the mean of every input.
-        """
-        parts = self._standardised(features) * self.weights
-        return np.column_stack([parts, np.full(len(parts), self.intercept)])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything fitted for a bundle."""
-        return {
-            "fill": self.fill.tolist(),
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
-            "weights": self.weights.tolist(),
-            "intercept": self.intercept,
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Logistic:
-        """Read what `to_json` wrote."""
-        arrays = {
-            name: np.asarray(content[name], np.float64) for name in ("fill", "mean", "scale", "weights")
-        }
-        return cls(**arrays, intercept=float(content["intercept"]))
-
     def _standardised(self, features: npt.ArrayLike) -> FloatArray:
-        logs = _logs(features)
+        logs = signed_logs(features)
         return (np.where(np.isnan(logs), self.fill, logs) - self.mean) / self.scale
 
 
@@ -157,13 +128,13 @@ def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = 
     positive = np.asarray(labels, dtype=np.int64)
     if np.unique(positive).size < 2:
         raise TrainingDataError(f"logistic regression needs both classes; all {positive.size} rows are alike")
-    logs = _logs(features)
+    logs = signed_logs(features)
     known = [column[~np.isnan(column)] for column in logs.T]
     reduce = np.max if fill == "max" else np.median
     filled = np.array([float(reduce(column)) if column.size else 0.0 for column in known])
     rows = np.where(np.isnan(logs), filled, logs)
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
-    varies = scale > 0
+    varies = np.ptp(rows, axis=0) > 0
     scale = np.where(varies, scale, 1.0)
     weights = np.zeros(len(scale))
     if not varies.any():
@@ -173,8 +144,3 @@ def fit_logistic(features: npt.ArrayLike, labels: npt.ArrayLike, *, fill: str = 
     model = LogisticRegression(max_iter=1000).fit(rows, positive)
     weights[varies] = model.coef_[0]
     return Logistic(filled, mean, scale, weights, float(model.intercept_[0]))
-
-
-def _logs(features: npt.ArrayLike) -> FloatArray:
-    given = np.asarray(features, dtype=np.float64)
-    return np.asarray(np.sign(given) * np.log1p(np.abs(given)))

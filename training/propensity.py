@@ -1,9 +1,9 @@
 """Purchase propensity: the calibrated probability of a purchase within a horizon.
 
 Per horizon two models are averaged on the log-odds scale: boosted trees, which find interactions and
-thresholds, and a logistic regression on logarithms of the same features, which goes on smoothly where trees
-stand still. What each weighs, and how the average becomes a probability, is learnt on the calibrating slice,
-which neither was fitted on.
+thresholds, and a logistic regression on the same features, which goes on smoothly where trees stand still.
+What each weighs, and how the average becomes a probability, is learnt on the calibrating slice, which neither
+was fitted on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.artifact import Bundle
-from training.baselines import Logistic
 from training.calibration import Calibrator, fit_calibrator
 from training.cold_start import Newcomers
+from training.curved_logistic import CurvedLogistic, fit_curved_logistic
 from training.datasets import CALIBRATE, CERTIFY, FIT
 from training.errors import TrainingDataError
 from training.model_inputs import dtypes_of
@@ -74,6 +74,10 @@ USUAL_TREES_WEIGHT = 0.6
 and 0.93 with next to no loss at 0.6: one slice tells little, so the weight goes half the way to its best."""
 
 
+CURVED_HOURS = 168
+"""Longest horizon whose logistic reads squares. On rolling earlier slices they ranked better over 72 hours
+and 7 days, and worse over 30 days, in which nearly everybody buys: the few who do not say too little."""
+
 GRID = 201
 """Quantiles of the calibrating scores that a calibration has knots at, beside its own."""
 
@@ -91,7 +95,7 @@ class Blend:
     """
 
     booster: Booster
-    logistic: Logistic
+    logistic: CurvedLogistic
     names: Sequence[str]
     trees_weight: float
 
@@ -112,7 +116,7 @@ class Blend:
     def contributions(self, matrix: npt.NDArray[np.float32], threads: int) -> FloatArray:
         """Return what each feature adds to each score in log-odds, before calibration.
 
-        Trees by TreeSHAP (Lundberg 2020); in the logistic, a feature's weighted distance from its mean.
+        Trees by TreeSHAP (Lundberg 2020); in the logistic, a feature's own terms.
 
         Returns
         -------
@@ -207,6 +211,7 @@ def train_propensity(
     models, features, calibrators, figures = {}, {}, {}, {}
     blends: dict[str, dict[str, Any]] = {}
     priors: dict[str, float] = {}
+    population: dict[str, float] = {}
     missing, refusals = dict(left_out or {}), []
     for horizon, rows in data.items():
         try:
@@ -216,19 +221,20 @@ def train_propensity(
             missing[horizon] = refusal.message
             continue
         names = list(rows.features)
-        baselines = fit_baselines(rows)
         came = (newcomers or {}).get(horizon, nobody)
-        blend = _fit(rows, baselines.same_features, used | {"seed": seed, "num_threads": threads})
+        curved = HORIZONS_HOURS[horizon] <= CURVED_HOURS
+        blend = _fit(rows, used | {"seed": seed, "num_threads": threads}, curved=curved)
         calibrators[horizon] = _calibrate(rows, blend, threads)
         models[horizon] = str(blend.booster.model_to_string(num_iteration=-1))
         features[horizon] = names
         blends[horizon] = {"trees_weight": blend.trees_weight, "logistic": blend.logistic.to_json()}
         share = float(rows.bought[rows.part(CALIBRATE)].mean())
+        population[horizon] = max([share, *population.values()])
         # A longer horizon contains the shorter ones.
         priors[horizon] = max([came.prior(share), *priors.values()])
         if (rows.rows.part == CERTIFY).any():
             probability = _of_part(rows, CERTIFY, blend, threads, calibrators[horizon])
-            figures[horizon] = evaluate_propensity(rows, CERTIFY, probability, baselines, seed)
+            figures[horizon] = evaluate_propensity(rows, CERTIFY, probability, fit_baselines(rows), seed)
             figures[horizon]["cold_start"] = came.held_against(priors[horizon])
     if not models:
         raise refusals[0]
@@ -241,6 +247,7 @@ def train_propensity(
         calibrators=calibrators,
         content={
             "priors": priors,
+            "population": population,
             "horizons_hours": {name: HORIZONS_HOURS[name] for name in models},
             "blends": blends,
             "left_out": missing,
@@ -252,7 +259,7 @@ def train_propensity(
     )
 
 
-def _fit(data: PropensityData, logistic: Logistic, parameters: Mapping[str, Any]) -> Blend:
+def _fit(data: PropensityData, parameters: Mapping[str, Any], *, curved: bool) -> Blend:
     import lightgbm
 
     names, fit = list(data.features), data.part(FIT)
@@ -264,6 +271,7 @@ def _fit(data: PropensityData, logistic: Logistic, parameters: Mapping[str, Any]
         matrix, data.bought[fit].astype(np.float32), feature_name=names, params=dict(used)
     )
     booster = lightgbm.train(dict(used), dataset, num_boost_round=rounds)
+    logistic = fit_curved_logistic(matrix, data.bought[fit], curved=curved)
     calibrate = data.part(CALIBRATE)
     later = _matrix(data, calibrate)
     trees = np.asarray(booster.predict(later, raw_score=True, num_threads=threads))
@@ -340,7 +348,7 @@ class PropensityModel:
         self._blends = {
             horizon: Blend(
                 boosters[horizon],
-                Logistic.from_json(bundle.content["blends"][horizon]["logistic"]),
+                CurvedLogistic.from_json(bundle.content["blends"][horizon]["logistic"]),
                 tuple(bundle.features[horizon]),
                 float(bundle.content["blends"][horizon]["trees_weight"]),
             )
@@ -353,14 +361,15 @@ class PropensityModel:
         return {name: float(value) for name, value in self.bundle.content["priors"].items()}
 
     @property
+    def population(self) -> dict[str, float]:
+        """Per horizon everybody's share of buyers: the answer about customers whose profile is too old."""
+        return {name: float(value) for name, value in self.bundle.content["population"].items()}
+
+    @property
     def horizons(self) -> list[str]:
         """Every horizon, the shortest first."""
         hours: Mapping[str, int] = self.bundle.content["horizons_hours"]
         return sorted(hours, key=lambda name: hours[name])
-
-    def logistic(self, horizon: str) -> Logistic:
-        """Return the logistic regression that is a part of a horizon's model."""
-        return self._blends[horizon].logistic
 
     def score(self, customers: Columns) -> dict[str, FloatArray]:
         """Return per horizon, shortest first, the calibrated probability of each customer.

@@ -51,20 +51,15 @@ class PropensityBaselines:
         )
 
 
-def fit_baselines(data: PropensityData, same_features: Logistic | None = None) -> PropensityBaselines:
-    """Fit the baselines on the slice that fits the model.
-
-    Parameters
-    ----------
-    same_features
-        The second one, where it was fitted already: it is a part of the model.
-    """
+def fit_baselines(data: PropensityData) -> PropensityBaselines:
+    """Fit the baselines on the slice that fits the model."""
     fit, names = data.part(FIT), list(data.features)
     rows = {name: values[fit] for name, values in data.features.items()}
-    if same_features is None:
-        same_features = fit_logistic(side_by_side(rows, names), data.bought[fit])
-    rfm = fit_logistic(side_by_side(rows, RFM_FEATURES), data.bought[fit], fill="max")
-    return PropensityBaselines(rfm, same_features, names)
+    return PropensityBaselines(
+        fit_logistic(side_by_side(rows, RFM_FEATURES), data.bought[fit], fill="max"),
+        fit_logistic(side_by_side(rows, names), data.bought[fit]),
+        names,
+    )
 
 
 def side_by_side(features: Columns, names: Sequence[str]) -> FloatArray:

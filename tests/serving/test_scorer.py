@@ -120,6 +120,7 @@ def test_a_third_horizon_is_served_never_below_the_shorter_ones(small_shop, stor
             "horizons_hours": {**content["horizons_hours"], "30d": 720},
             "blends": {**content["blends"], "30d": content["blends"]["72h"]},
             "priors": {**content["priors"], "30d": 0.9},
+            "population": {**content["population"], "30d": 0.95},
         },
     )
     scorer = BundleScorer(store, small_shop.settings, {"propensity": longer}, {"propensity": "v"})
@@ -233,7 +234,7 @@ def test_profiles_older_than_72_hours_are_called_stale_and_tell_no_tags(small_sh
     )
     assert last_moment.status == "ok"
     assert (stale.status, list(stale.tags), stale.clv) == ("stale_profile", [], None)
-    assert dict(stale.propensity) == bundles["propensity"].content["priors"]
+    assert dict(stale.propensity) == bundles["propensity"].content["population"]
 
 
 def sigmoid(score):

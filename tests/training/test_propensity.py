@@ -23,8 +23,8 @@ from features.windows import DAY_US, HOUR_US, to_us
 from tests.features.streams import START, event, frame, streams
 from tests.training.rhythmic_shop import AS_OF, OPENED, ZONE, shop_history
 from training.artifact import Bundle, load_bundle, save_bundle
-from training.baselines import Logistic
 from training.cold_start import Newcomers, first_signs
+from training.curved_logistic import CurvedLogistic
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, TEST, DecisionRows, customer_snapshot
 from training.errors import BundleError, TrainingDataError
 from training.metrics import auc, brier, ece, lift_top_decile, pr_auc
@@ -264,10 +264,10 @@ def test_scores_are_weighted_log_odds_calibrated_on_the_slice_after_the_one_they
     calibrate = data.rows.part == CALIBRATE
     matrix = np.column_stack(list(data.features.values())).astype(np.float32)[calibrate]
     trees = np.asarray(bundle.boosters()[horizon].predict(matrix, raw_score=True, num_threads=1))
-    plain = Logistic.from_json(bundle.content["blends"][horizon]["logistic"]).predict(matrix)
+    plain = CurvedLogistic.from_json(bundle.content["blends"][horizon]["logistic"]).log_odds(matrix)
     weight = bundle.content["blends"][horizon]["trees_weight"]
     assert USUAL_TREES_WEIGHT / 2 <= weight <= (1 + USUAL_TREES_WEIGHT) / 2
-    blended = weight * trees + (1 - weight) * np.log(plain / (1 - plain))
+    blended = weight * trees + (1 - weight) * plain
     scores = 1 / (1 + np.exp(-blended))
     expected = half_way(scores, data.bought[calibrate].astype(float))(scores)
     rows = {name: values[calibrate] for name, values in data.features.items()}
