@@ -30,6 +30,7 @@ from pipelines import (
     promote,
     replay,
     score,
+    segments,
     serve,
     train,
 )
@@ -104,6 +105,7 @@ app.command("backtest", rich_help_panel="Models")(backtest.command)
 app.command("promote", rich_help_panel="Models")(promote.command)
 app.command("rollback", rich_help_panel="Models")(promote.rollback_command)
 app.command("score", rich_help_panel="Models")(score.command)
+app.command("segments", rich_help_panel="Customers")(segments.command)
 app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
 app.command("monitor", rich_help_panel="Service")(monitor.command)

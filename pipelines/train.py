@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-WHAT = ("all", "tags", "propensity", "clv")
+WHAT = ("all", "tags", "propensity", "clv", "segments")
 CLV_HORIZON_DAYS = 90
 
 
@@ -40,7 +40,7 @@ class TrainedModel:
     Attributes
     ----------
     task
-        ``tags-<family>``, ``propensity`` or ``clv``.
+        ``tags-<family>``, ``propensity``, ``clv`` or ``segments``.
     model_version
         Its version in the registry; empty where it was skipped.
     seconds
@@ -111,6 +111,8 @@ def train_on(
         run.attempt("propensity", partial(train_propensity, home, settings, bench, say))
     if "clv" in run.possible:
         run.attempt("clv", partial(train_value, home, settings, bench, say))
+    if "segments" in run.possible:
+        run.attempt("segments", partial(train_customer_segments, home, bench, say))
     if run.refusals and not any(model.model_version for model in run.models):
         raise run.refusals[0]
     return run.models
@@ -137,8 +139,11 @@ class _Run:
                 rows = [bench.tag_rows]
             elif task == "propensity":
                 rows = [bench.propensity_rows(horizon) for horizon in ("72h", "7d")]
-            else:
+            elif task == "clv":
                 rows = [bench.clv_rows(CLV_HORIZON_DAYS)]
+            else:
+                # Segments are made of everybody at one instant; nothing is joined to it.
+                rows = []
         except TrainingDataError as refusal:
             self._skip(task, refusal)
             return []
@@ -230,6 +235,20 @@ def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> B
     return train_bundle(bench, bench.spend, joined, CLV_HORIZON_DAYS)
 
 
+def train_customer_segments(home: Home, bench: Workbench, say: Say) -> Bundle:
+    """Cluster customers; a segment that is still the same keeps the number it had."""
+    from pipelines.currency import currency_of
+    from training.artifact import load_bundle
+    from training.registry import champion, versions
+    from training.segment_bundle import train_segments
+
+    say("clustering customers")
+    known = versions(home, "segments")
+    before = champion(home, "segments") or (known[-1] if known else None)
+    previous = None if before is None else load_bundle(before.directory)
+    return train_segments(bench, previous, currency=currency_of(home), say=say)
+
+
 def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: Say) -> TrainedModel:
     from training.artifact import save_bundle
     from training.registry import log_bundle
@@ -283,6 +302,7 @@ def command(
     [bold]Examples[/bold]
       tagtide train                              all models, as of the last event known
       tagtide train propensity clv               two of them
+      tagtide train segments                     customers in groups that keep their numbers
       tagtide train tags --families interest     one tag family
       tagtide train --as-of 2017-10-31           as they would have been trained that midnight
     """
@@ -306,6 +326,7 @@ HEADLINES = {
     "tags": ("precision_observed", "useful_tags_per_customer_day", "certified_tags"),
     "propensity": ("72h.auc", "72h.ece", "7d.auc"),
     "clv": ("bias", "normalized_gini", "interval_coverage_80"),
+    "segments": ("segments", "stability", "explained_share"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from serving.schemas import RowStatus
+from serving.schemas import RowStatus, StaticTag
 
 
 class ScoredTag(msgspec.Struct, frozen=True):
@@ -55,6 +55,10 @@ class CustomerScores:
         By task: ``propensity``, ``clv``, ``tags-interest`` and so on.
     features_hash
         Names the inputs the tags were scored on.
+    segment
+        Number of the customer's segment; None of a stranger, or where no segments are published.
+    static_tags
+        What the customer is: life-cycle stage, segment, high value.
     """
 
     propensity: Mapping[str, float]
@@ -64,6 +68,8 @@ class CustomerScores:
     status: RowStatus
     model_versions: Mapping[str, str]
     features_hash: str = ""
+    segment: int | None = None
+    static_tags: Sequence[StaticTag] = ()
 
 
 class Scorer(Protocol):

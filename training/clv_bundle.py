@@ -17,6 +17,7 @@ from training.clv_cutoffs import closed_cutoffs, trainable_horizon
 from training.clv_evaluation import evaluate_clv, evaluate_clv_baselines
 from training.clv_inputs import ClvInputs
 from training.errors import TrainingDataError
+from training.high_value import CUT_OFF, high_value_cut_off
 from training.model_inputs import customer_inputs, dtypes_of
 from training.spend_history import SpendHistory
 
@@ -134,6 +135,8 @@ def train_bundle(
     model = train_clv(
         history, features_at, as_of_us=as_of_us, horizon_days=horizon_days, seed=seed, threads=threads
     )
+    buyers = history.known_by(as_of_us).buyers(as_of_us)
+    cut_off = high_value_cut_off(model.predict(features_at(buyers, as_of_us)).expected_minor)
     measured = measured_at(history.known_by(as_of_us), as_of_us, horizon_days)
     figures: dict[str, Any] = {}
     if measured is not None:
@@ -146,7 +149,7 @@ def train_bundle(
         models=model.models(),
         features=dict.fromkeys(ROLES, model.inputs),
         dtypes=dtypes_of(model.inputs),
-        content=model.content() | {"measured_at_us": measured},
+        content=model.content() | {"measured_at_us": measured, CUT_OFF: cut_off},
         fingerprint=bench.fingerprint,
         metrics=figures,
         versions={name: importlib.metadata.version(name) for name in ("lightgbm", "numpy", "scipy")},
@@ -156,6 +159,6 @@ def train_bundle(
 def load_model(bundle: Bundle, *, threads: int) -> ClvModel:
     """Read the model back from its bundle."""
     content: Mapping[str, Any] = {
-        name: value for name, value in bundle.content.items() if name != "measured_at_us"
+        name: value for name, value in bundle.content.items() if name not in {"measured_at_us", CUT_OFF}
     }
     return from_pieces(dict(bundle.models), dict(content), threads=threads)
