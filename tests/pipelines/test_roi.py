@@ -1,43 +1,59 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import polars as pl
 import pytest
 
+from configs.home import open_home
 from features.lake import Lake
-from tests.small_shop import KNOWN_UNTIL
+from tests.small_shop import tagtide
+from tests.training.rhythmic_shop import OPENED, shop_events
+
+CUSTOMERS, CONTACTED, SENT_ON_DAY = 160, 120, 123
 
 
-@pytest.fixture(scope="module")
-def shop(small_shop, tmp_path_factory):
-    """A copy whose customers redeem coupons: every third purchase after a contact of the same week."""
-    shop = small_shop.copy(tmp_path_factory.mktemp("roi"))
-    bought = shop.known.filter(pl.col("event_type") == "purchase")
-    coupons = bought.filter(pl.int_range(pl.len()) % 3 == 0).with_columns(
+def campaign_events():
+    """A shop where 120 customers get a message in spring, and every third purchase is with a coupon."""
+    events = shop_events(CUSTOMERS, 152)
+    coupons = events.filter(pl.col("event_type") == "purchase").gather_every(3)
+    coupons = coupons.with_columns(
         event_id=pl.concat_str(pl.lit("coupon-"), "event_id"),
         event_type=pl.lit("coupon"),
         coupon_minor=pl.lit(50, pl.Int64),
         amount_minor=pl.lit(None, pl.Int64),
     )
-    contacts = (
-        shop.known.filter(pl.col("event_type") == "purchase")
-        .select(pl.col("customer_id").unique().sort())
-        .with_row_index("number")
-        .filter(pl.col("number") < 120)
+    at = pl.lit(OPENED + timedelta(days=SENT_ON_DAY)).cast(events.schema["event_time"])
+    sent = (
+        events.filter(pl.col("event_type") == "purchase")
+        .unique("customer_id", keep="first", maintain_order=True)
+        .head(CONTACTED)
+        .with_columns(
+            event_id=pl.format("sent-{}", "customer_id"),
+            event_type=pl.lit("contact"),
+            item_id=pl.lit("spring"),
+            category=pl.lit(None, pl.String),
+            amount_minor=pl.lit(None, pl.Int64),
+            event_time=at,
+            ingested_at=at,
+        )
     )
-    at = KNOWN_UNTIL.replace(day=1)
-    template = shop.known.filter(pl.col("event_type") == "contact").head(1).drop("customer_id")
-    sent = contacts.join(template, how="cross").with_columns(
-        event_id=pl.format("sent-{}", "customer_id"),
-        item_id=pl.lit("spring"),
-        event_time=pl.lit(at).cast(template.schema["event_time"]),
-        ingested_at=pl.lit(at).cast(template.schema["event_time"]),
-    )
-    lake = Lake(shop.home.lake)
-    lake.append(coupons)
-    lake.append(sent.select(shop.known.columns))
-    return shop
+    return pl.concat([events.filter(pl.col("event_type") != "contact"), coupons, sent])
+
+
+class Shop:
+    def __init__(self, folder, events):
+        self.home = open_home(folder / "home", create=True)
+        Lake(self.home.lake).append(events)
+
+    def run(self, *arguments):
+        return tagtide(self.home.root, *arguments)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return Shop(tmp_path_factory.mktemp("roi"), campaign_events())
 
 
 def test_campaigns_are_reckoned_and_written_and_again_the_same(shop, tmp_path):
@@ -48,8 +64,8 @@ def test_campaigns_are_reckoned_and_written_and_again_the_same(shop, tmp_path):
     assert [run.code for run in runs] == [0, 0], runs[0].err
     assert runs[0].json == runs[1].json
     spring = next(one for one in runs[0].json["returns"] if one["name"] == "spring")
-    assert spring["customers"] == spring["contacts"] == 120
-    assert spring["cost_minor"] == 120 * 50
+    assert spring["customers"] == spring["contacts"] == CONTACTED
+    assert spring["cost_minor"] == CONTACTED * 50
     assert spring["redeemers"] > 50
     redeemed = spring["returns"]["redeemed"]
     assert redeemed["profit_minor"]["value"] == round(0.25 * redeemed["spend_minor"]["value"]) - 6000
@@ -70,7 +86,7 @@ def test_a_held_out_campaign_is_ranked_by_models_of_before_it_began(shop):
     assert run.code == 0, run.err
     found = run.json
     assert [name for name, _ in found["held_out"]] == ["spring"]
-    assert found["held_out"][0][1].startswith("2024-05-31")
+    assert found["held_out"][0][1].startswith("2024-05-02")
     rankings = {(curve["ranking"], curve["outcome"]) for curve in found["curves"]}
     assert {("random", "redeemed"), ("propensity", "redeemed"), ("spend in 90 days", "redeemed")} <= rankings
     whole = {
@@ -88,13 +104,9 @@ def test_the_screen_says_that_there_is_no_control_and_where_the_page_is(shop):
     assert "index.html" in run.out.replace("\n", "")
 
 
-def test_without_a_contact_the_missing_event_is_named(small_shop, tmp_path):
-    shop = small_shop.copy(tmp_path)
-    kept = shop.known.filter(pl.col("event_type") != "contact")
-    for part in shop.home.lake.rglob("*.parquet"):
-        part.unlink()
-    Lake(shop.home.lake).append(kept)
-    run = shop.run("roi")
+def test_without_a_contact_the_missing_event_is_named(tmp_path):
+    events = campaign_events().filter(pl.col("event_type") != "contact")
+    run = Shop(tmp_path, events).run("roi")
     assert run.code == 2
     error, next_step = run.err.splitlines()[-2:]
     assert error == "error: no campaign: the data has no event of type contact"
@@ -102,8 +114,6 @@ def test_without_a_contact_the_missing_event_is_named(small_shop, tmp_path):
 
 
 def test_a_ranking_that_is_none_is_refused_before_anything_is_read(home):
-    from tests.small_shop import tagtide
-
     run = tagtide(home.root, "roi", "--by", "interest", "--as-of", "2024-05-01")
     assert run.code == 2
     assert "ranks nobody alone" in run.err
