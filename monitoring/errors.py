@@ -2,6 +2,7 @@
 
 TagtideError
 └── MonitoringError
+    ├── CampaignError        there is no campaign to reckon, or none that can be reckoned
     ├── LedgerError          the ledger's database cannot be used, or a row does not fit it
     └── ReportError          a report cannot be made or written
 """
@@ -13,6 +14,10 @@ from configs.errors import TagtideError
 
 class MonitoringError(TagtideError):
     """Something about the ledger, its figures or its reports."""
+
+
+class CampaignError(MonitoringError):
+    """There is no campaign to reckon, or none that can be reckoned."""
 
 
 class LedgerError(MonitoringError):

@@ -29,7 +29,10 @@ from pipelines import (
     monitor,
     promote,
     replay,
+    retention,
+    roi,
     score,
+    segments,
     serve,
     train,
 )
@@ -39,7 +42,7 @@ EXIT_DEFECT = 1
 EXIT_MENDABLE = 2
 EXIT_INTERRUPTED = 130
 
-READERS = {"backtest", "features", "monitor", "score", "train"}
+READERS = {"backtest", "features", "monitor", "retention", "roi", "score", "train"}
 """Commands that read customers in bulk: nobody is erased or linked while one runs."""
 
 MENDABLE_OS_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
@@ -104,6 +107,9 @@ app.command("backtest", rich_help_panel="Models")(backtest.command)
 app.command("promote", rich_help_panel="Models")(promote.command)
 app.command("rollback", rich_help_panel="Models")(promote.rollback_command)
 app.command("score", rich_help_panel="Models")(score.command)
+app.command("segments", rich_help_panel="Customers")(segments.command)
+app.command("retention", rich_help_panel="Customers")(retention.command)
+app.command("roi", rich_help_panel="Customers")(roi.command)
 app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
 app.command("monitor", rich_help_panel="Service")(monitor.command)

@@ -25,7 +25,7 @@ class Promoted:
     Attributes
     ----------
     task
-        ``tags-<family>``, ``propensity`` or ``clv``.
+        ``tags-<family>``, ``propensity``, ``clv`` or ``segments``.
     champion, previous
         Model versions that serve now and served before; empty where there was none.
     refused

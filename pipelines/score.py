@@ -18,6 +18,7 @@ from features.events import INSTANT
 from pipelines.build_features import asked_or_latest
 from pipelines.errors import CommandError, MissingStepError
 from pipelines.invocation import Invocation, JsonFlag
+from training.high_value import TAG_ID as HIGH_VALUE
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -35,6 +36,8 @@ CUSTOMERS_SCHEMA: dict[str, Any] = {
     "as_of": INSTANT,
     "status": pl.String(),
     "life_cycle_stage": pl.String(),
+    "segment": pl.Int32(),
+    "is_high_value": pl.Boolean(),
     "propensity_72h": pl.Float64(),
     "propensity_7d": pl.Float64(),
     "propensity_30d": pl.Float64(),
@@ -207,6 +210,8 @@ def _customer_row(name: str, as_of: datetime, scores: CustomerScores) -> dict[st
         "as_of": as_of,
         "status": scores.status,
         "life_cycle_stage": scores.life_cycle_stage,
+        "segment": scores.segment,
+        "is_high_value": any(tag.tag_id == HIGH_VALUE for tag in scores.static_tags),
         **{f"propensity_{horizon}": found for horizon, found in scores.propensity.items()},
         **{f"clv_{field}": found for field, found in value.items()},
         **others,

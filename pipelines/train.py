@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-WHAT = ("all", "tags", "propensity", "clv")
+WHAT = ("all", "tags", "propensity", "clv", "segments")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrainedModel:
     Attributes
     ----------
     task
-        ``tags-<family>``, ``propensity`` or ``clv``.
+        ``tags-<family>``, ``propensity``, ``clv`` or ``segments``.
     model_version
         Its version in the registry; empty where it was skipped.
     seconds
@@ -113,6 +113,8 @@ def train_on(
         run.attempt("propensity", partial(train_propensity, home, settings, bench, say))
     if "clv" in run.possible:
         run.attempt("clv", partial(train_value, home, settings, bench, say))
+    if "segments" in run.possible:
+        run.attempt("segments", partial(train_customer_segments, home, bench, say))
     if run.refusals and not any(model.model_version for model in run.models):
         from training.sufficiency import joint_refusal
 
@@ -144,8 +146,11 @@ class _Run:
                 rows = bench.decision_rows(self.families)
             elif task == "propensity":
                 rows = [bench.propensity_rows(horizon) for horizon in bench.propensity_horizons()[0]]
-            else:
+            elif task == "clv":
                 rows = [bench.clv_rows(*bench.clv_horizons)]
+            else:
+                # Segments are made of everybody at one instant; nothing is joined to it.
+                rows = []
         except TrainingDataError as refusal:
             self.skip(task, refusal)
             return []
@@ -260,6 +265,20 @@ def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> B
     return train_bundle(bench, bench.spend, joined, bench.budget.clv_horizons_days)
 
 
+def train_customer_segments(home: Home, bench: Workbench, say: Say) -> Bundle:
+    """Cluster customers; a segment that is still the same keeps the number it had."""
+    from features.money import home_currency
+    from training.artifact import load_bundle
+    from training.registry import champion, versions
+    from training.segment_bundle import train_segments
+
+    say("clustering customers")
+    known = versions(home, "segments")
+    before = champion(home, "segments") or (known[-1] if known else None)
+    previous = None if before is None else load_bundle(before.directory)
+    return train_segments(bench, previous, currency=home_currency(home), say=say)
+
+
 def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: Say) -> TrainedModel:
     from training.artifact import save_bundle
     from training.registry import log_bundle
@@ -317,6 +336,7 @@ def command(
     [bold]Examples[/bold]
       tagtide train                              all models, as of the last event known
       tagtide train propensity clv               two of them
+      tagtide train segments                     customers in groups that keep their numbers
       tagtide train tags --families interest     one tag family
       tagtide train --as-of 2017-10-31           as they would have been trained that midnight
     """
@@ -340,6 +360,7 @@ HEADLINES = {
     "tags": ("precision_observed", "useful_tags_per_customer_day", "certified_tags"),
     "propensity": ("72h.auc", "72h.ece", "7d.auc", "30d.auc"),
     "clv": ("bias", "normalized_gini", "interval_coverage_80"),
+    "segments": ("segments", "stability", "explained_share"),
 }
 
 

@@ -111,6 +111,8 @@ def _prediction(
         life_cycle_stage=scores.life_cycle_stage,
         propensity=dict(scores.propensity),
         clv=None if scores.clv is None else dict(scores.clv),
+        segment=scores.segment,
+        static_tags=list(scores.static_tags),
         tags=tags,
         explanations={
             task: {part: one.to_json() for part, one in parts.items()}

@@ -107,6 +107,13 @@ class Tag(Struct, frozen=True, omit_defaults=True):
     ] = UNSET
 
 
+class StaticTag(Struct, frozen=True):
+    """A tag without a contract: it says what a customer is, claims nothing of the future, never expires."""
+
+    tag_id: Annotated[str, Meta(description="`stage:<stage>`, `segment:<n>` or `high_value`")]
+    description: str
+
+
 class CustomerTags(Struct, frozen=True):
     """A customer's live tags."""
 
@@ -125,6 +132,13 @@ class CustomerPrediction(Struct, frozen=True):
         Meta(description="probability of a purchase by horizon (72h, 7d, 30d), never falling"),
     ]
     clv: Annotated[dict[str, Any] | None, Meta(description="null where no such model is published")]
+    segment: Annotated[
+        int | None,
+        Meta(description="the customer's segment; null of a stranger, or without a model"),
+    ]
+    static_tags: Annotated[
+        list[StaticTag], Meta(description="what the customer is: life-cycle stage, segment, high value")
+    ]
     tags: list[Tag]
     merged_into: Annotated[
         str | UnsetType, Meta(description="the customer this id belongs to, where that is another id")

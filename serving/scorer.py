@@ -32,6 +32,7 @@ from features.tags import load_catalogue
 from features.windows import LIFETIME, profile_boundary
 from serving.explanations import explain_propensity, explain_tags, explain_value, explainer
 from serving.scores import CustomerScores, ScoredTag
+from serving.static_tags import StaticTags
 from serving.upkeep import BOUNDARY_MARK
 from training import propensity
 from training.artifact import Bundle, load_bundle
@@ -39,8 +40,11 @@ from training.clv import ClvPrediction
 from training.clv_bundle import load_models
 from training.clv_horizons import ClvHorizons
 from training.clv_inputs import ClvInputs
+from training.high_value import CUT_OFF
 from training.model_inputs import features_read, require_features
 from training.reasons import Explanation
+from training.segments import TASK as SEGMENTS
+from training.segments import SegmentModel
 from training.stages import STAGE_FEATURES, life_cycle_stages
 from training.tag_model import TAGS_TASK, TagModel, TagScores
 
@@ -104,6 +108,12 @@ class BundleScorer:
         self._propensity = None if found is None else propensity.PropensityModel(found)
         value = bundles.get("clv")
         self._clv = None if value is None else load_models(value, threads=1)
+        grouped = bundles.get(SEGMENTS)
+        self._segments = None if grouped is None else SegmentModel(grouped)
+        self._static_tags = StaticTags(
+            {} if self._segments is None else self._segments.descriptions,
+            None if value is None else value.content.get(CUT_OFF),
+        )
         self.customer_features, self._pair_features = _features_read(bundles.values())
         self._words = explainer(currency)
         self._keys: tuple[int, dict[str, KeyProfiles]] | None = None
@@ -144,10 +154,12 @@ class BundleScorer:
         buyers = np.flatnonzero(usable & (live.rows.total(ORDER_COUNT, LIFETIME) > 0))
         values = self._values(columns, buyers)
         told = self._explained(columns, np.flatnonzero(usable), buyers) if with_reasons else {}
+        segments = None if self._segments is None else self._segments.assign(columns).tolist()
         hashes = _row_hashes(columns, len(customers))
         scores = {}
         for row, name in enumerate(customers):
             known = bool(usable[row])
+            segment = segments[row] if known and segments is not None else None
             scores[name] = CustomerScores(
                 propensity={
                     horizon: float(found[row])
@@ -162,6 +174,8 @@ class BundleScorer:
                 model_versions=self._versions,
                 features_hash=hashes[row],
                 explanations=told.get(row, {}),
+                segment=segment,
+                static_tags=self._static_tags.of(stages[row], segment, values.get(row)) if known else (),
             )
         return scores
 

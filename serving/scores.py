@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from serving.schemas import RowStatus
+from serving.schemas import RowStatus, StaticTag
 from training.reasons import Explanation
 
 
@@ -58,6 +58,10 @@ class CustomerScores:
         Names the inputs the tags were scored on.
     explanations
         Of ``propensity`` by horizon and of ``clv`` by part; empty unless asked for.
+    segment
+        Number of the customer's segment; None of a stranger, or where no segments are published.
+    static_tags
+        What the customer is: life-cycle stage, segment, high value.
     """
 
     propensity: Mapping[str, float]
@@ -68,6 +72,8 @@ class CustomerScores:
     model_versions: Mapping[str, str]
     features_hash: str = ""
     explanations: Mapping[str, Mapping[str, Explanation]] = field(default_factory=dict)
+    segment: int | None = None
+    static_tags: Sequence[StaticTag] = ()
 
 
 class Scorer(Protocol):

@@ -19,6 +19,7 @@ from training.clv_horizons import ClvHorizons, agreeing, horizons_within
 from training.clv_inputs import ClvInputs
 from training.clv_split import SPLIT_EVENTS
 from training.errors import TrainingDataError
+from training.high_value import CUT_OFF, high_value_cut_off
 from training.model_inputs import customer_inputs, dtypes_of
 from training.spend_history import SpendHistory
 
@@ -179,7 +180,9 @@ def train_bundle(
         train_clv(history, features_at, as_of_us=as_of_us, horizon_days=days, seed=seed, threads=threads)
         for days in allowed
     ]
-    horizons = agreeing(models, features_at(known.buyers(as_of_us), as_of_us), skipped)
+    now = features_at(known.buyers(as_of_us), as_of_us)
+    horizons = agreeing(models, now, skipped)
+    cut_off = high_value_cut_off(horizons.predict(now)[allowed[0]].expected_minor)
     figures: dict[str, Any] = {}
     measured = {days: measured_at(known, as_of_us, days) for days in allowed}
     for days, at in measured.items():
@@ -195,7 +198,8 @@ def train_bundle(
         models=texts,
         features=dict.fromkeys(texts, horizons.inputs),
         dtypes=dtypes_of(horizons.inputs),
-        content=horizons.content() | {"measured_at_us": {str(days): at for days, at in measured.items()}},
+        content=horizons.content()
+        | {"measured_at_us": {str(days): at for days, at in measured.items()}, CUT_OFF: cut_off},
         fingerprint=bench.fingerprint,
         metrics=figures,
         versions={name: importlib.metadata.version(name) for name in ("lightgbm", "numpy", "scipy")},

@@ -74,6 +74,11 @@ RULES: Mapping[str, tuple[Comparison, ...]] = {
         ),
         Comparison("bias", "nearer_zero", (), 0.10),
     ),
+    "segments": (
+        Comparison("stability", "higher", (), 0.15),
+        # With another number of segments this is another figure: only the baseline has the same number.
+        Comparison("explained_share", "higher", ("baseline_rfm.explained_share",), 1.0),
+    ),
 }
 """What is compared, per task; ``tags`` stands for every task named ``tags-<family>``."""
 
@@ -108,7 +113,7 @@ def rules_for(task: str) -> tuple[Comparison, ...]:
     """
     rules = RULES.get(task.split("-", 1)[0])
     if rules is None:
-        raise RegistryError(f"unknown task {task!r}: expected tags-<family>, propensity or clv")
+        raise RegistryError(f"unknown task {task!r}: expected tags-<family>, propensity, clv or segments")
     return rules
 
 

@@ -93,7 +93,7 @@ def log_bundle(
     Parameters
     ----------
     task
-        ``tags-<family>``, ``propensity`` or ``clv``.
+        ``tags-<family>``, ``propensity``, ``clv`` or ``segments``.
     directory
         A saved bundle; it is copied.
     params, metrics

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-STAGES = ("new", "activated", "repeat", "loyal", "dormant")
+MEANINGS = {
+    "new": "no order yet, first seen at most 90 days ago",
+    "activated": "one order",
+    "repeat": "two to four orders",
+    "loyal": "five or more orders",
+    "dormant": "silent for three times the usual gap between orders, at least 90 and at most 365 days",
+}
+STAGES = tuple(MEANINGS)
 
 STAGE_FEATURES = (
     "order_count_lifetime",

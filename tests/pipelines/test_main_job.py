@@ -17,7 +17,7 @@ from pipelines.service_process import ServiceProcess, free_port, new_token
 from serving.upkeep import BOUNDARY_MARK
 from tests.small_shop import KNOWN_UNTIL, clean_environ, tagtide
 
-TASKS = ["clv", "propensity", "tags-high_intent", "tags-interest"]
+TASKS = ["clv", "propensity", "segments", "tags-high_intent", "tags-interest"]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def test_every_model_the_data_carries_is_trained_and_beside_its_baselines(small_
     assert sorted(models) == [
         "clv",
         "propensity",
+        "segments",
         "tags-brand_preference",
         "tags-high_intent",
         "tags-interest",
@@ -66,6 +67,8 @@ def test_every_model_the_data_carries_is_trained_and_beside_its_baselines(small_
     assert set(models["propensity"]["metrics"]) == {"72h", "7d"}
     assert models["propensity"]["metrics"]["72h"]["auc"] > 0.8
     assert "baseline_bgnbd_gg" in models["clv"]["metrics"]
+    grouped = models["segments"]["metrics"]
+    assert grouped["explained_share"] > grouped["baseline_rfm"]["explained_share"]
     assert all(
         model["model_version"] == f"{task}/1" for task, model in models.items() if not model["skipped"]
     )
@@ -185,7 +188,7 @@ def test_a_home_that_is_not_there_is_named(tmp_path, command):
         (["promote", "propensitty"], "(did you mean 'propensity'?)"),
         (["rollback", "tags-intrest"], "(did you mean 'tags-interest'?)"),
         (["features", "--as-of", "2023-05-01"], "nothing is known by 2023-05-01"),
-        (["train", "--as-of", "2024-02-01"], "expected an instant not before 2024-03-2"),
+        (["train", "tags", "--as-of", "2024-02-01"], "expected an instant not before 2024-03-2"),
         (
             ["backtest", "tags", "--as-of", "2024-06-30"],
             "no outcome window of 72 h closes before the data ends",

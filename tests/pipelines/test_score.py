@@ -48,6 +48,8 @@ def test_the_files_say_what_the_service_would_say(small_shop, scored):
             one.clv["expected_minor"],
             one.life_cycle_stage,
         )
+        assert row["segment"] == one.segment is not None
+        assert row["is_high_value"] == any(tag.tag_id == "high_value" for tag in one.static_tags)
     expected = {
         (name, tag.tag_id): tag.probability
         for name in names

@@ -10,7 +10,7 @@ from pipelines.errors import CommandError
 from pipelines.train import TrainedModel, as_table, train, train_family, train_on
 from tests.pipelines.test_build_features import silently
 from tests.training.rhythmic_shop import join_directly
-from training.artifact import load_bundle
+from training.artifact import bundle_hash, load_bundle
 from training.datasets import SamplingBudget
 from training.errors import TrainingDataError
 from training.registry import challenger, champion, versions
@@ -113,3 +113,14 @@ def test_the_table_shows_figures_or_the_reason(capsys):
     shown = console.file.getvalue()
     assert "72h.auc 0.750, 72h.ece 0.010" in shown
     assert "the data has no view" in shown
+
+
+def test_segments_trained_again_keep_their_numbers_and_the_bundle(shop):
+    before = champion(shop.home, "segments")
+    trained = train(shop.home, shop.settings, ["segments"], shop.as_of, silently)
+    assert [(model.task, model.skipped) for model in trained] == [("segments", "")]
+    again = challenger(shop.home, "segments")
+    assert bundle_hash(again.directory) == bundle_hash(before.directory)
+    assert load_bundle(again.directory).metrics["kept_number_share"] == 1.0
+    sentences = [one["description"] for one in load_bundle(again.directory).content["segments"]]
+    assert all(" GBP an order" in text for text in sentences)

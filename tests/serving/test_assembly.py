@@ -76,4 +76,10 @@ def test_a_home_with_models_is_assembled_ready_and_begins_where_its_data_end(sma
     assert datetime.fromisoformat(status["as_of"]) == shop.as_of
     assert status["profile_boundary"] == "2024-05-31T00:00:00Z"
     assert answer["customer"]["status"] == "ok"
-    assert set(answer["model_version"]) == {"clv", "propensity", "tags-high_intent", "tags-interest"}
+    assert set(answer["model_version"]) == {
+        "clv",
+        "propensity",
+        "segments",
+        "tags-high_intent",
+        "tags-interest",
+    }

@@ -26,6 +26,7 @@ from training.model_inputs import every_feature
 from training.propensity import PropensityModel
 from training.publication import published
 from training.reasons import REASONS
+from training.segments import SegmentModel
 from training.stages import STAGE_FEATURES
 from training.tag_model import KEY, TagModel
 
@@ -159,6 +160,25 @@ def test_further_horizons_of_value_stand_beside_the_default_one(small_shop, stor
         assert other["expected_minor"] == pytest.approx(1.5 * default["expected_minor"], abs=2)
 
 
+def test_segment_and_static_tags_are_those_of_the_bulk_path(small_shop, scorer, bundles, now_us):
+    bulk = Bulk(small_shop, now_us)
+    model, cut_off = SegmentModel(bundles["segments"]), bundles["clv"].content["high_value_minor"]
+    numbers = model.assign(bulk.columns)
+    online = scored(scorer, bulk.names, now_us)
+    high = 0
+    for name, number in zip(bulk.names, numbers.tolist(), strict=True):
+        one = online[name]
+        assert one.segment == number
+        expected = {f"stage:{one.life_cycle_stage}", f"segment:{number}"}
+        if one.clv["expected_minor"] >= cut_off:
+            expected.add("high_value")
+            high += 1
+        assert {tag.tag_id for tag in one.static_tags} == expected
+        assert model.descriptions[number] in {tag.description for tag in one.static_tags}
+    assert len(set(numbers)) > 2
+    assert high / len(bulk.names) == pytest.approx(0.1, abs=0.03)
+
+
 def test_every_candidate_tag_has_the_probability_of_the_bulk_path(small_shop, scorer, bundles, now_us):
     bulk = Bulk(small_shop, now_us)
     family = load_catalogue()["interest"]
@@ -218,6 +238,7 @@ def test_scores_do_not_depend_on_who_else_is_asked_about(small_shop, scorer, now
 def test_of_a_stranger_the_population_is_told(scorer, bundles, now_us):
     one = scored(scorer, ["nobody"], now_us, with_reasons=True)["nobody"]
     assert (one.status, one.life_cycle_stage, one.clv, list(one.tags)) == ("cold_start", "new", None, [])
+    assert (one.segment, list(one.static_tags)) == (None, [])
     assert dict(one.propensity) == bundles["propensity"].content["priors"]
 
 
@@ -347,6 +368,7 @@ def test_each_model_answers_without_the_others(small_shop, store, bundles, now_u
         alone = BundleScorer(store, small_shop.settings, {task: bundles[task]}, {task: f"{task}/1"})
         one = scored(alone, [name], now_us)[name]
         assert (one.propensity != {}, one.clv is not None) == (task == "propensity", task == "clv")
+        assert (one.segment is not None) == (task == "segments")
         assert {tag.family for tag in one.tags} <= {task.removeprefix("tags-")}
         assert dict(one.model_versions) == {task: f"{task}/1"}
 
@@ -365,7 +387,7 @@ def test_only_what_the_models_look_at_is_computed(small_shop, store, bundles, sc
     assert set(alone.customer_features) == set(bundles["clv"].features["amount"]) | set(STAGE_FEATURES)
 
 
-@pytest.mark.parametrize("task", ["tags-interest", "tags-high_intent", "propensity", "clv"])
+@pytest.mark.parametrize("task", ["tags-interest", "tags-high_intent", "propensity", "clv", "segments"])
 def test_a_model_that_reads_a_bygone_feature_is_refused_and_the_feature_named(
     small_shop, store, bundles, task
 ):
@@ -418,5 +440,5 @@ def test_the_pointer_says_what_is_loaded(small_shop, store, now_us):
     loaded = load_scorer(small_shop.home, small_shop.settings, store, named)
     name = small_shop.known["customer_id"][0]
     assert dict(scored(loaded, [name], now_us)[name].model_versions) == {
-        task: f"{task}/1" for task in ("clv", "propensity", "tags-high_intent", "tags-interest")
+        task: f"{task}/1" for task in ("clv", "propensity", "segments", "tags-high_intent", "tags-interest")
     }
