@@ -162,7 +162,13 @@ def _seconds_since_activity(features: Columns) -> FloatArray:
 
 
 def train_propensity(
-    data: Mapping[str, PropensityData], *, as_of: str, seed: int, threads: int, fingerprint: Mapping[str, Any]
+    data: Mapping[str, PropensityData],
+    *,
+    as_of: str,
+    seed: int,
+    threads: int,
+    fingerprint: Mapping[str, Any],
+    parameters: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Train every horizon.
 
@@ -170,6 +176,8 @@ def train_propensity(
     ----------
     data
         Per horizon (``72h``, ``7d``) its rows.
+    parameters
+        In place of those of `PARAMETERS` and ``rounds``; None: those as they are.
 
     Raises
     ------
@@ -178,17 +186,19 @@ def train_propensity(
     """
     import lightgbm
 
+    used = PARAMETERS | {"rounds": ROUNDS} | dict(parameters or {})
+    rounds = int(used.pop("rounds"))
     models, features, calibrators, figures, priors = {}, {}, {}, {}, {}
     for horizon, rows in data.items():
         _require_both_classes(horizon, rows)
         names = list(rows.features)
         fit, calibrate = rows.part(FIT), rows.part(CALIBRATE)
         matrix = design_matrix(names, rows.features)
-        parameters = PARAMETERS | {"seed": seed, "num_threads": threads}
+        fitting = used | {"seed": seed, "num_threads": threads}
         dataset = lightgbm.Dataset(
-            matrix[fit], rows.bought[fit].astype(np.float32), feature_name=names, params=parameters
+            matrix[fit], rows.bought[fit].astype(np.float32), feature_name=names, params=fitting
         )
-        booster = lightgbm.train(parameters, dataset, num_boost_round=ROUNDS)
+        booster = lightgbm.train(fitting, dataset, num_boost_round=rounds)
         raw = np.asarray(booster.predict(matrix, num_threads=threads))
         models[horizon] = str(booster.model_to_string(num_iteration=-1))
         features[horizon] = names
@@ -204,7 +214,11 @@ def train_propensity(
         features=features,
         dtypes=dtypes_of(name for names in features.values() for name in names),
         calibrators=calibrators,
-        content={"priors": priors, "horizons_hours": {name: HORIZONS_HOURS[name] for name in data}},
+        content={
+            "priors": priors,
+            "horizons_hours": {name: HORIZONS_HOURS[name] for name in data},
+            "parameters": used | {"rounds": rounds},
+        },
         fingerprint=dict(fingerprint),
         metrics=figures,
         versions={name: importlib.metadata.version(name) for name in ("lightgbm", "numpy", "scikit-learn")},

@@ -126,15 +126,21 @@ class Workbench:
     def claims(self, family: TagFamily) -> PairDecisions:
         """Return the claims worth considering: pairs, or customers for a family without a key."""
         if family.key is None:
-            rows, candidate = self.tag_rows, family.candidate
-            lately = WindowRows(self.history.customers, rows.customer, rows.instant)
-            seen = lately.sum(Measure("candidate", candidate.any_of), candidate.rule.within.length_us) > 0
-            chosen = np.flatnonzero(seen)
-            frame = key_frame(self.history, rows.take(chosen))
-            return PairDecisions(chosen, np.zeros(len(chosen), np.int64), frame)
+            return self.claims_at(family, self.tag_rows)
         if family.key not in self._pairs:
-            self._pairs[family.key] = pair_decisions(self.history, family.key, self.tag_rows, family)
+            self._pairs[family.key] = self.claims_at(family, self.tag_rows)
         return self._pairs[family.key]
+
+    def claims_at(self, family: TagFamily, rows: DecisionRows) -> PairDecisions:
+        """Return the claims worth considering at any rows."""
+        if family.key is not None:
+            return pair_decisions(self.history, family.key, rows, family)
+        candidate = family.candidate
+        lately = WindowRows(self.history.customers, rows.customer, rows.instant)
+        seen = lately.sum(Measure("candidate", candidate.any_of), candidate.rule.within.length_us) > 0
+        chosen = np.flatnonzero(seen)
+        frame = key_frame(self.history, rows.take(chosen))
+        return PairDecisions(chosen, np.zeros(len(chosen), np.int64), frame)
 
     def pair_snapshot(self, family: TagFamily) -> pl.DataFrame:
         """Compute the affinity features of a family's claims."""

@@ -69,7 +69,7 @@ def test_one_family_through_feast_is_the_model_of_the_direct_path(shop, bench):
 
 def test_the_same_data_and_seed_give_the_same_model(shop, bench):
     family = bench.families["high_intent"]
-    first, second = (train_family(shop.home, shop.settings, bench, family, silently) for _ in range(2))
+    first, second = (train_family(shop.home, shop.settings, bench, family, silently).bundle for _ in range(2))
     assert dict(first.models) == dict(second.models)
     assert first.content["contract"] == second.content["contract"]
 
