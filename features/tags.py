@@ -14,10 +14,14 @@ from configs.settings import read_yaml_mapping
 from features.affinity import CandidateRule
 from features.errors import TagCatalogueError
 from features.events import EVENT_TYPES
+from features.feast_objects import SERVICES
 from features.memory import ATTENTION_TYPES
 from features.windows import DAY_90, SHORT_WINDOWS
 
 LIFE_HOURS_MAX = 72
+
+SERVICE_OF_KIND = {"category": "interest_v1", "brand": "brand_preference_v1", None: "propensity_v1"}
+"""Per key the feature service of a family that has none of its own: the widest of its kind."""
 
 
 def _known_type(name: str) -> str:
@@ -133,6 +137,12 @@ class TagFamily(BaseModel):
     def tag_id(self, key: str | None) -> str:
         """Return the id of the family's tag for a key."""
         return self.family if self.key is None else f"{self.family}:{key}"
+
+    @property
+    def service(self) -> str:
+        """The feature service whose features its model reads: its own, or that of its kind."""
+        own = f"{self.family}_v1"
+        return own if own in SERVICES else SERVICE_OF_KIND[self.key]
 
     def missing_types(self, present: set[str]) -> tuple[str, ...]:
         """Return the event types without which the family cannot run, empty if it can."""

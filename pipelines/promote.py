@@ -100,8 +100,8 @@ def rollback_tasks(home: Home, tasks: Sequence[str], *, now: datetime) -> list[P
     BundleError
         If the one before is damaged, or reads a feature that does not exist any more; nothing changes then.
     """
-    from training.publication import publish, servable_hash
     from training.errors import RegistryError
+    from training.publication import publish, servable_hash
     from training.registry import champion, has_former_champion, rollback
 
     chosen = _chosen(home, tasks)

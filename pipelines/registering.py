@@ -53,7 +53,7 @@ def register(home: Home, fitted: Fitted, seed: int, say: Say, *, as_challenger: 
     A bundle that is registered already is not registered again; its version becomes the challenger, unless it
     is champion.
     """
-    from training.artifact import save_bundle
+    from training.artifact import load_bundle, save_bundle
     from training.registry import SHA256_TAG, challenge, log_bundle, registered_as
     from training.run_documents import run_params, write_documents
 
@@ -67,7 +67,8 @@ def register(home: Home, fitted: Fitted, seed: int, say: Say, *, as_challenger: 
                 challenge(home, known)
             return Registered(known, digest, known_before=True)
         documents = Path(folder) / "documents"
-        write_documents(documents, bundle, digest, fitted.scored)
+        # From what was saved, so that a card made later from the same files is the same card.
+        write_documents(documents, load_bundle(Path(folder) / "bundle"), digest, fitted.scored)
         tags = {
             SHA256_TAG: digest,
             "as_of": bundle.as_of,

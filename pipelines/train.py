@@ -179,16 +179,17 @@ class _Run:
         self.possible.add(task)
         return rows
 
-    def attempt(self, task: str, make: Callable[[], Fitted]) -> None:
+    def attempt(self, task: str, make: Callable[[], Fitted | Bundle]) -> None:
         """Train and register a model, or note why the data cannot carry it."""
         from training.errors import TrainingDataError
 
         begun = time.perf_counter()
         try:
-            fitted = make()
+            made = make()
         except TrainingDataError as refusal:
             self._skip(task, refusal)
             return
+        fitted = made if isinstance(made, Fitted) else Fitted(made)
         seconds = time.perf_counter() - begun
         seed, as_challenger = self.bench.settings.seed, self.wishes.as_challenger
         done = register(self.home, fitted, seed, self.say, as_challenger=as_challenger)
@@ -240,7 +241,7 @@ def train_family(
     from training.tags import PARAMETERS, ROUNDS, train_tags
 
     claims = bench.claims(family)
-    join = partial(training_frame, home, settings, f"{family.family}_v1", progress=say)
+    join = partial(training_frame, home, settings, family.service, progress=say)
     data = tag_data(bench.judge, family, bench.tag_rows, claims, join)
     task = f"tags-{family.family}"
     defaults = PARAMETERS | {"rounds": ROUNDS}

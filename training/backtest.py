@@ -102,7 +102,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
         family,
         everyone,
         bench.claims(family),
-        lambda frame: join(f"{family.family}_v1", frame),
+        lambda frame: join(family.service, frame),
         bench.test_judge,
     )
     bundle = train_tags(

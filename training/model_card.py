@@ -126,7 +126,7 @@ def _named(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str,
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {
-        name: float(value)
+        name: value
         for name, value in values.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }

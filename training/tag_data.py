@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features import affinity, customer
 from features.history import History
 from features.outcomes import CONFIRMED, OutcomeJudge
 from features.tags import TagFamily
 from features.windows import IntArray, expand
 from training.datasets import TEST, DecisionRows, PairDecisions
-from training.model_inputs import customer_inputs, pair_inputs
-from training.tag_model import TAGS_TASK, Columns
+from training.tag_model import Columns
 
 FloatArray = npt.NDArray[np.float64]
 FloatColumn = npt.NDArray[np.float32]
@@ -78,7 +78,6 @@ def tag_data(
     test_judge
         What came of the claims of slice `TEST`, which a backtest knows.
     """
-    task = f"{TAGS_TASK}{family.family}"
     part_of_claim = rows.part[claims.row]
     affinities: dict[str, list[FloatColumn]] = {}
     customers: dict[str, list[FloatColumn]] = {}
@@ -89,9 +88,9 @@ def tag_data(
         distinct, first = np.unique(claims.row[chosen], return_index=True)
         positions.append(chosen)
         kept_rows.append(distinct)
-        for name in customer_inputs(task):
+        for name in customer.CATALOGUE.names(family.service):
             customers.setdefault(name, []).append(joined[name].to_numpy()[first].astype(np.float32))
-        for name in pair_inputs(task):
+        for name in affinity.CATALOGUE.names(family.service) if family.key is not None else ():
             affinities.setdefault(name, []).append(joined[name].to_numpy().astype(np.float32))
     order, kept = np.concatenate(positions), np.concatenate(kept_rows)
     renumbered = np.zeros(len(rows), np.int64)
