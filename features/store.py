@@ -13,7 +13,8 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -318,7 +319,18 @@ def _feast(home: Home, settings: Settings, *, now: datetime | None = None) -> It
         try:
             yield store
         finally:
-            asyncio.run(store.close())
+            _run_to_its_end(store.close())
+
+
+def _run_to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine from code that is none; in a notebook, whose own loop is running, beside that loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        beside.submit(asyncio.run, work).result()
 
 
 def _quietly() -> contextlib.AbstractContextManager[object]:
@@ -330,14 +342,18 @@ def _quietly() -> contextlib.AbstractContextManager[object]:
 def _duckdb(home: Home, threads: int) -> Iterator[None]:
     # Feast computes on Ibis' default connection, which by itself takes every core and spills into the
     # working directory. Ibis ships no types, hence the import by name.
+    import duckdb
+
     ibis: Any = importlib.import_module("ibis")
     connection = ibis.duckdb.connect(
         threads=threads,
         temp_directory=str(home.feature_store.absolute() / "spill"),
         preserve_insertion_order=False,
     )
-    # DuckDB draws its progress on standard output, which belongs to the command's own result.
-    connection.raw_sql("SET enable_progress_bar = false")
+    # DuckDB draws its progress on standard output, which belongs to the command's own result. In a notebook
+    # without widgets it has none to draw, and refuses the setting.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.raw_sql("SET enable_progress_bar = false")
     before = ibis.options.default_backend
     ibis.set_backend(connection)
     try:

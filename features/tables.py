@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
@@ -64,8 +65,10 @@ def open_table(mapping: SourceMapping, *, threads: int) -> RawTable:
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
-    # Progress would be drawn on standard output, which belongs to the command's own result.
-    connection.execute("SET enable_progress_bar = false")
+    # Progress would be drawn on standard output, which belongs to the command's own result. In a notebook
+    # without widgets there is none to draw, and the setting is refused.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
     readers: dict[str, Callable[[SourceMapping, duckdb.DuckDBPyConnection], RawTable]] = {
         "parquet": _open_parquet,
         "csv": _open_csv,

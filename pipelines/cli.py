@@ -20,12 +20,14 @@ from features.file_lock import SharedLock
 from pipelines import (
     backtest,
     build_features,
+    compare,
     config_show,
     demo,
     doctor,
     erase,
     identities,
     import_events,
+    model_card,
     monitor,
     promote,
     replay,
@@ -42,7 +44,7 @@ EXIT_DEFECT = 1
 EXIT_MENDABLE = 2
 EXIT_INTERRUPTED = 130
 
-READERS = {"backtest", "features", "monitor", "retention", "roi", "score", "train"}
+READERS = {"backtest", "compare", "features", "monitor", "retention", "roi", "score", "train"}
 """Commands that read customers in bulk: nobody is erased or linked while one runs."""
 
 MENDABLE_OS_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
@@ -104,6 +106,8 @@ app.command("erase", rich_help_panel="Data")(erase.command)
 app.add_typer(identities.app, name="identities", rich_help_panel="Data")
 app.command("train", rich_help_panel="Models")(train.command)
 app.command("backtest", rich_help_panel="Models")(backtest.command)
+app.command("compare", rich_help_panel="Models")(compare.command)
+app.command("model-card", rich_help_panel="Models")(model_card.command)
 app.command("promote", rich_help_panel="Models")(promote.command)
 app.command("rollback", rich_help_panel="Models")(promote.rollback_command)
 app.command("score", rich_help_panel="Models")(score.command)

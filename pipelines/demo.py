@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipelines.monitor import Monitored
     from pipelines.replay import ReplayReport
     from pipelines.service_process import ServiceProcess
-    from pipelines.train import TrainedModel
+    from pipelines.trained_models import TrainedModel
 
 Say = Callable[[str], None]
 

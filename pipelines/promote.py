@@ -16,6 +16,7 @@ from pipelines.invocation import Invocation, JsonFlag
 
 ALL = "all"
 WHICH = "Registered models (`clv`, `propensity`, `tags-interest`, …), or `all`."
+WHICH_VERSIONS = f"{WHICH[:-1]}; `clv/3` is version 3, challenger or not."
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
     Parameters
     ----------
     tasks
-        Names, or ``all``: every task with a challenger.
+        Names, or ``all``: every task with a challenger. ``clv/3`` is that version, challenger or not.
 
     Raises
     ------
@@ -58,14 +59,15 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
     """
     from training.errors import PromotionRefusedError
     from training.publication import publish, servable_hash
-    from training.registry import challenger, champion, promote
+    from training.registry import challenger, champion, find_version, promote
 
-    chosen = _chosen(home, tasks)
+    asked = dict(_task_and_version(name) for name in tasks)
     found = []
-    for task in chosen:
+    for task in _chosen(home, list(asked)):
         before = champion(home, task)
         previous = before.model_version if before is not None else ""
-        waiting = challenger(home, task)
+        number = asked.get(task, "")
+        waiting = find_version(home, task, number) if number else challenger(home, task)
         if ALL in tasks and waiting is None and before is not None:
             publish(home, task, at=now)
             found.append(Promoted(task, previous, previous))
@@ -74,7 +76,7 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
             # What cannot be published must not become champion.
             servable_hash(waiting.directory)
         try:
-            outcome = promote(home, task, force=force)
+            outcome = promote(home, task, waiting.version if number and waiting else None, force=force)
         except PromotionRefusedError as refusal:
             found.append(Promoted(task, previous, previous, refusal.message))
             continue
@@ -86,24 +88,45 @@ def promote_tasks(home: Home, tasks: Sequence[str], *, now: datetime, force: boo
 def rollback_tasks(home: Home, tasks: Sequence[str], *, now: datetime) -> list[Promoted]:
     """Put the previous champion of each task back to work.
 
+    Parameters
+    ----------
+    tasks
+        Names, or ``all``: every task that had another champion before.
+
     Raises
     ------
     RegistryError
-        If a task never had another champion.
+        If a task that was named, or with ``all`` every task, never had another champion.
     BundleError
         If the one before is damaged, or reads a feature that does not exist any more; nothing changes then.
     """
+    from training.errors import RegistryError
     from training.publication import publish, servable_hash
-    from training.registry import champion, rollback
+    from training.registry import champion, has_former_champion, rollback
 
+    chosen = _chosen(home, tasks)
+    if ALL in tasks:
+        chosen = [task for task in chosen if has_former_champion(home, task)]
+        if not chosen:
+            raise RegistryError("no model had another champion before", "train and promote another one first")
     found = []
-    for task in _chosen(home, tasks):
+    for task in chosen:
         before = champion(home, task)
         outcome = rollback(home, task, check=lambda model: servable_hash(model.directory))
         publish(home, task, at=now)
         previous = before.model_version if before is not None else ""
         found.append(Promoted(task, outcome.champion.model_version, previous))
     return found
+
+
+def _task_and_version(name: str) -> tuple[str, str]:
+    """Split a name into task and version; the version is empty where none is told.
+
+    >>> _task_and_version("clv/3"), _task_and_version("tags-interest")
+    (('clv', '3'), ('tags-interest', ''))
+    """
+    task, _, number = name.partition("/")
+    return task, number
 
 
 def _chosen(home: Home, tasks: Sequence[str]) -> list[str]:
@@ -122,18 +145,20 @@ def _chosen(home: Home, tasks: Sequence[str]) -> list[str]:
 
 def command(
     ctx: typer.Context,
-    tasks: Annotated[list[str] | None, typer.Argument(help=WHICH, metavar="[MODEL]...")] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help=WHICH_VERSIONS, metavar="[MODEL]...")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overrule the gate.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Put challengers to work that pass the gate; a running service follows without a restart.
 
-    A challenger has to beat its own plain baselines and must not be worse than the champion.
+    A challenger has to beat its own plain baselines and must not be worse than the champion. Where the gate
+    refuses it says why, and the champion serves on. `tagtide rollback` undoes a promotion.
 
     \b
     [bold]Examples[/bold]
       tagtide promote                     every challenger that passes
       tagtide promote propensity          one of them
+      tagtide promote propensity/3        a version that was trained with --no-challenger
       tagtide promote clv --force         even though the gate refuses
     """
     invocation = ctx.ensure_object(Invocation)
@@ -155,6 +180,7 @@ def rollback_command(
     \b
     [bold]Examples[/bold]
       tagtide rollback tags-interest
+      tagtide rollback all              every model that had another champion before
     """
     invocation = ctx.ensure_object(Invocation)
     found = rollback_tasks(invocation.home(), tasks, now=datetime.now(UTC))

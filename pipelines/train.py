@@ -1,15 +1,13 @@
-"""`tagtide train`: models from what is known as of an instant, registered as challengers."""
+"""`tagtide train`: models from what is known as of an instant, registered and waiting for promotion."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +17,17 @@ from configs.settings import Settings
 from pipelines.build_features import asked_or_latest, open_workbench, write_snapshots
 from pipelines.errors import CommandError
 from pipelines.invocation import Invocation, JsonFlag
+from pipelines.parameter_search import NO_SEARCH, ParameterSearch
+from pipelines.registering import Fitted, register
 from pipelines.tag_families import names_in, require_known
+from pipelines.trained_models import TrainedModel, as_table
 
 if TYPE_CHECKING:
     from features.tags import TagFamily
     from training.artifact import Bundle
     from training.datasets import DecisionRows, PairDecisions
+    from training.training_plots import Scored
+    from training.tuning import Found
     from training.workbench import Budget, Workbench
 
 Say = Callable[[str], None]
@@ -33,31 +36,22 @@ WHAT = ("all", "tags", "propensity", "clv", "segments")
 
 
 @dataclass(frozen=True)
-class TrainedModel:
-    """One model that was trained, or why it was not.
+class Wishes:
+    """How models are to be trained.
 
     Attributes
     ----------
-    task
-        ``tags-<family>``, ``propensity``, ``clv`` or ``segments``.
-    model_version
-        Its version in the registry; empty where it was skipped.
-    seconds
-        Training time, its training set included.
-    metrics
-        Figures on the slice nothing was chosen on.
-    skipped
-        Why it was not trained; empty where it was.
-    unlearnt
-        Inputs that taught it nothing: they never change, or are missing throughout.
+    families
+        Tag families to train; all of the catalogue if empty.
+    search
+        For better parameters, before each model that has some to search.
+    as_challenger
+        Whether what was trained waits for promotion, or is registered only.
     """
 
-    task: str
-    model_version: str
-    seconds: float
-    metrics: dict[str, Any]
-    skipped: str = ""
-    unlearnt: Sequence[str] = ()
+    families: Sequence[str] = ()
+    search: ParameterSearch = field(default_factory=lambda: NO_SEARCH)
+    as_challenger: bool = True
 
 
 def train(
@@ -68,8 +62,9 @@ def train(
     say: Say,
     families: Sequence[str] = (),
     budget: Budget | None = None,
+    wishes: Wishes | None = None,
 ) -> list[TrainedModel]:
-    """Train models as of an instant and register each as challenger.
+    """Train models as of an instant and register each, by default as challenger.
 
     Parameters
     ----------
@@ -79,6 +74,8 @@ def train(
         Tag families to train; all of the catalogue if empty.
     budget
         How much of the history to look at; None for the default.
+    wishes
+        In place of ``families``, with what else is wished for.
 
     Raises
     ------
@@ -87,7 +84,8 @@ def train(
     TrainingDataError
         If the data is too short or too poor for everything that was asked, with the numbers.
     """
-    return train_on(home, settings, open_workbench(home, settings, as_of, say, budget), what, say, families)
+    bench = open_workbench(home, settings, as_of, say, budget)
+    return train_on(home, settings, bench, what, say, families, wishes)
 
 
 def train_on(
@@ -97,20 +95,22 @@ def train_on(
     what: Sequence[str],
     say: Say,
     families: Sequence[str] = (),
+    wishes: Wishes | None = None,
 ) -> list[TrainedModel]:
-    """Train models on a workbench and register each as challenger; see `train`."""
-    require_known(families, bench.families)
+    """Train models on a workbench and register each; see `train`."""
+    wishes = wishes or Wishes(families)
+    require_known(wishes.families, bench.families)
     wanted = [task for task in WHAT[1:] if "all" in what or task in what]
-    run = _Run(home, bench, say, bench.chosen(families))
+    run = _Run(home, bench, say, wishes)
     rows: list[DecisionRows] = []
     for task in wanted:
         rows += run.rows(task)
     if rows:
         write_snapshots(home, settings, bench, rows, say, run.families if "tags" in run.possible else ())
     if "tags" in run.possible:
-        _train_tags(run, settings, families)
+        _train_tags(run, settings)
     if "propensity" in run.possible:
-        run.attempt("propensity", partial(train_propensity, home, settings, bench, say))
+        run.attempt("propensity", partial(train_propensity, home, settings, bench, say, wishes.search))
     if "clv" in run.possible:
         run.attempt("clv", partial(train_value, home, settings, bench, say))
     if "segments" in run.possible:
@@ -125,11 +125,12 @@ def train_on(
 class _Run:
     """Trains one model after the other; one that the data cannot carry does not keep the others from it."""
 
-    def __init__(self, home: Home, bench: Workbench, say: Say, families: Sequence[TagFamily]) -> None:
+    def __init__(self, home: Home, bench: Workbench, say: Say, wishes: Wishes) -> None:
         self.home = home
         self.bench = bench
         self.say = say
-        self.families = families
+        self.wishes = wishes
+        self.families = bench.chosen(wishes.families)
         self.models: list[TrainedModel] = []
         self.refusals: dict[str, TagtideError] = {}
         self.possible: set[str] = set()
@@ -157,14 +158,35 @@ class _Run:
         self.possible.add(task)
         return rows
 
-    def attempt(self, task: str, make: Callable[[], Bundle]) -> None:
+    def attempt(self, task: str, make: Callable[[], Fitted | Bundle]) -> None:
         """Train and register a model, or note why the data cannot carry it."""
         from training.errors import TrainingDataError
+        from training.unlearnt import in_words, unlearnt_inputs
 
+        begun = time.perf_counter()
         try:
-            self.models.append(_registered(self.home, self.bench, make, self.say))
+            made = make()
         except TrainingDataError as refusal:
             self.skip(task, refusal)
+            return
+        fitted = made if isinstance(made, Fitted) else Fitted(made)
+        seconds = time.perf_counter() - begun
+        unlearnt = unlearnt_inputs(fitted.bundle)
+        if unlearnt:
+            self.say(in_words(task, unlearnt))
+        seed, as_challenger = self.bench.settings.seed, self.wishes.as_challenger
+        done = register(self.home, fitted, seed, self.say, as_challenger=as_challenger)
+        self.models.append(
+            TrainedModel(
+                fitted.bundle.task,
+                done.model.model_version,
+                seconds,
+                dict(fitted.bundle.metrics),
+                unlearnt=unlearnt,
+                sha256=done.sha256,
+                known_before=done.known_before,
+            )
+        )
 
     def skip(self, task: str, refusal: TagtideError, why: str = "") -> None:
         """Note that a model is not trained, and why."""
@@ -172,10 +194,11 @@ class _Run:
         self.models.append(TrainedModel(task, "", 0.0, {}, why or refusal.message))
 
 
-def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
+def _train_tags(run: _Run, settings: Settings) -> None:
     from training.errors import TrainingDataError
 
     _, missing = run.bench.runnable()
+    families = run.wishes.families
     for name, events in missing.items():
         if not families or name in families:
             lacking = f"the data has no {' or '.join(events)}"
@@ -185,22 +208,36 @@ def _train_tags(run: _Run, settings: Settings, families: Sequence[str]) -> None:
             )
             run.skip(f"tags-{name}", lacks, lacking)
     for family in run.families:
-        make = partial(train_family, run.home, settings, run.bench, family, run.say)
+        make = partial(train_family, run.home, settings, run.bench, family, run.say, run.wishes.search)
         run.attempt(f"tags-{family.family}", make)
 
 
-def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFamily, say: Say) -> Bundle:
+def train_family(
+    home: Home,
+    settings: Settings,
+    bench: Workbench,
+    family: TagFamily,
+    say: Say,
+    search: ParameterSearch = NO_SEARCH,
+) -> Fitted:
     """Train one tag family on its Feast training set."""
     from features.store import training_frame
+    from training.datasets import CERTIFY
+    from training.search_rows import tag_rows
     from training.tag_data import tag_data
-    from training.tags import train_tags
+    from training.tag_evaluation import observed_scores, score_part
+    from training.tag_model import TagModel
+    from training.tags import PARAMETERS, ROUNDS, train_tags
 
     claims = bench.claims(family)
     _require_outcomes(bench, family, claims)
     join = partial(training_frame, home, settings, family.service, progress=say)
     data = tag_data(bench.judge, family, bench.rows_of(family), claims, join)
+    task = f"tags-{family.family}"
+    defaults = PARAMETERS | {"rounds": ROUNDS}
+    found = search.of(task, tag_rows(family, data), defaults, settings, say) if search else None
     say(f"training tags of family {family.family} on {len(data.keys):,} claims")
-    return train_tags(
+    bundle = train_tags(
         bench.history,
         bench.judge,
         family,
@@ -210,7 +247,10 @@ def train_family(home: Home, settings: Settings, bench: Workbench, family: TagFa
         seed=settings.seed,
         threads=settings.threads,
         fingerprint=bench.fingerprint,
+        parameters=None if found is None else found.parameters,
     )
+    scored = score_part(data, CERTIFY, TagModel(bundle, family, settings.threads))
+    return _fitted(bundle, found, {task: observed_scores(data, scored)})
 
 
 def _require_outcomes(bench: Workbench, family: TagFamily, claims: PairDecisions) -> None:
@@ -223,13 +263,16 @@ def _require_outcomes(bench: Workbench, family: TagFamily, claims: PairDecisions
     require_claims(family.family, rows.part, outcome, LEAST_POSITIVES)
 
 
-def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say) -> Bundle:
+def train_propensity(
+    home: Home, settings: Settings, bench: Workbench, say: Say, search: ParameterSearch = NO_SEARCH
+) -> Fitted:
     """Train purchase propensity for every horizon on its Feast training set."""
     from features.store import training_frame
-    from training.datasets import key_frame
+    from training.datasets import CERTIFY, key_frame
     from training.model_inputs import customer_inputs
-    from training.propensity import TASK, train_propensity
+    from training.propensity import PARAMETERS, ROUNDS, TASK, PropensityModel, train_propensity
     from training.propensity_rows import HORIZONS_HOURS, PropensityData, purchased_within
+    from training.search_rows import propensity_rows
 
     horizons, left_out = bench.propensity_horizons()
     for reason in left_out.values():
@@ -241,8 +284,10 @@ def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say)
         features = {name: joined[name].to_numpy() for name in customer_inputs(TASK)}
         bought = purchased_within(bench.judge, rows, HORIZONS_HOURS[horizon])
         data[horizon] = PropensityData(rows, features, bought)
+    defaults = PARAMETERS | {"rounds": ROUNDS}
+    found = search.of(TASK, propensity_rows(data), defaults, settings, say) if search else None
     say(f"training purchase propensity within {', '.join(horizons)}")
-    return train_propensity(
+    bundle = train_propensity(
         data,
         as_of=bench.as_of.isoformat(),
         seed=settings.seed,
@@ -250,10 +295,18 @@ def train_propensity(home: Home, settings: Settings, bench: Workbench, say: Say)
         fingerprint=bench.fingerprint,
         newcomers={horizon: bench.newcomers(horizon) for horizon in horizons},
         left_out=left_out,
+        parameters=None if found is None else found.parameters,
     )
+    model, scored = PropensityModel(bundle, settings.threads), {}
+    for horizon in model.horizons:
+        one = data[horizon]
+        chosen = one.part(CERTIFY, evaluated=True)
+        said = model.score({name: values[chosen] for name, values in one.features.items()})
+        scored[horizon] = one.bought[chosen], said[horizon]
+    return _fitted(bundle, found, scored)
 
 
-def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> Bundle:
+def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> Fitted:
     """Train customer lifetime value on its Feast training set."""
     from features.store import training_frame
     from training.clv_bundle import train_bundle
@@ -262,7 +315,7 @@ def train_value(home: Home, settings: Settings, bench: Workbench, say: Say) -> B
     rows = bench.clv_rows(*bench.clv_horizons)
     joined = training_frame(home, settings, "clv_v1", key_frame(bench.history, rows), say)
     say(f"training customer lifetime value over {', '.join(map(str, bench.clv_horizons))} days")
-    return train_bundle(bench, bench.spend, joined, bench.budget.clv_horizons_days)
+    return Fitted(train_bundle(bench, bench.spend, joined, bench.budget.clv_horizons_days))
 
 
 def train_customer_segments(home: Home, bench: Workbench, say: Say) -> Bundle:
@@ -279,37 +332,11 @@ def train_customer_segments(home: Home, bench: Workbench, say: Say) -> Bundle:
     return train_segments(bench, previous, currency=home_currency(home), say=say)
 
 
-def _registered(home: Home, bench: Workbench, make: Callable[[], Bundle], say: Say) -> TrainedModel:
-    from training.artifact import save_bundle
-    from training.registry import log_bundle
-    from training.unlearnt import in_words, unlearnt_inputs
-
-    begun = time.perf_counter()
-    bundle = make()
-    seconds = time.perf_counter() - begun
-    unlearnt = unlearnt_inputs(bundle)
-    if unlearnt:
-        say(in_words(bundle.task, unlearnt))
-    say(f"registering {bundle.task}")
-    with tempfile.TemporaryDirectory() as folder:
-        digest = save_bundle(Path(folder) / "bundle", bundle)
-        version = log_bundle(
-            home,
-            bundle.task,
-            Path(folder) / "bundle",
-            params={
-                "seed": bench.settings.seed,
-                "as_of": bundle.as_of,
-                "rows": bundle.fingerprint.get("rows"),
-            },
-            metrics=bundle.metrics,
-            tags={
-                "sha256": digest,
-                "as_of": bundle.as_of,
-                "data_sha256": str(bundle.fingerprint.get("sha256")),
-            },
-        )
-    return TrainedModel(bundle.task, version.model_version, seconds, dict(bundle.metrics), unlearnt=unlearnt)
+def _fitted(bundle: Bundle, found: Found | None, scored: Scored) -> Fitted:
+    if found is None:
+        return Fitted(bundle, scored)
+    tuning = {"trials": found.trials, "loss": found.loss, "default_loss": found.default_loss}
+    return Fitted(replace(bundle, content={**bundle.content, "tuning": tuning}), scored)
 
 
 def command(
@@ -324,13 +351,32 @@ def command(
     families: Annotated[
         str, typer.Option("--families", metavar="NAMES", help="Tag families, separated by commas.")
     ] = "",
+    as_challenger: Annotated[
+        bool,
+        typer.Option(
+            "--challenger/--no-challenger",
+            help="Let what was trained wait for `tagtide promote`, or only register it.",
+        ),
+    ] = True,
+    tune: Annotated[
+        int,
+        typer.Option(
+            "--tune", metavar="N", min=0, help="Search parameters in N trials first; needs the extra tune."
+        ),
+    ] = 0,
+    tune_minutes: Annotated[
+        float | None,
+        typer.Option("--tune-minutes", metavar="M", min=0.01, help="Begin no trial after M minutes a model."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train models on what was known at an instant, and register each as challenger.
 
     Every model is fitted, calibrated and measured on slices of time that follow each other with an embargo in
-    between, beside plain baselines on the same rows. `tagtide promote` puts a challenger to work. A model
-    that the data cannot carry is skipped with the numbers it lacks.
+    between, beside plain baselines on the same rows. A challenger waits beside the champion, which serves on
+    until `tagtide promote` lets the challenger take its place. The same data and settings give the same
+    bundle, and a bundle that is registered already is not registered again. A model that the data cannot
+    carry is skipped with the numbers it lacks. `--tune` searches on slices before the calibrating one only.
 
     \b
     [bold]Examples[/bold]
@@ -339,6 +385,8 @@ def command(
       tagtide train segments                     customers in groups that keep their numbers
       tagtide train tags --families interest     one tag family
       tagtide train --as-of 2017-10-31           as they would have been trained that midnight
+      tagtide train propensity --challenger      one model; it waits as challenger, as it does by default
+      tagtide train propensity --tune 20         after a search in 20 trials
     """
     invocation = ctx.ensure_object(Invocation)
     home, settings = invocation.home(), invocation.settings
@@ -350,32 +398,8 @@ def command(
                 "a tag family is chosen by `tagtide train tags --families NAME`",
             )
     instant = asked_or_latest(home, settings, as_of)
-    names = names_in(families)
+    search = ParameterSearch.within(tune, tune_minutes, invocation.progress)
+    wishes = Wishes(names_in(families), search, as_challenger)
     with invocation.steps() as say:
-        trained = train(home, settings, chosen, instant, say, names)
+        trained = train(home, settings, chosen, instant, say, wishes=wishes)
     invocation.emit({"as_of": instant, "models": trained}, as_table(trained), as_json)
-
-
-HEADLINES = {
-    "tags": ("precision_observed", "useful_tags_per_customer_day", "certified_tags"),
-    "propensity": ("72h.auc", "72h.ece", "7d.auc", "30d.auc"),
-    "clv": ("bias", "normalized_gini", "interval_coverage_80"),
-    "segments": ("segments", "stability", "explained_share"),
-}
-
-
-def as_table(trained: Sequence[TrainedModel]) -> Any:
-    """Show what was trained as a table."""
-    from rich.table import Table
-
-    from training.gate import flatten
-
-    table = Table(title="Trained models")
-    for title in ("model", "version", "seconds", "figures on the slice nothing was chosen on"):
-        table.add_column(title, overflow="fold")
-    for model in trained:
-        flat = flatten(model.metrics)
-        names = HEADLINES[model.task.split("-", 1)[0]]
-        figures = ", ".join(f"{name} {flat[name]:.3f}" for name in names if name in flat)
-        table.add_row(model.task, model.model_version, f"{model.seconds:.1f}", model.skipped or figures)
-    return table

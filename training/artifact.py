@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 CONTENT_FILE = "bundle.json"
 SUMS_FILE = "SHA256SUMS"
+THREADS = re.compile(r"\[num_threads: \d+\]")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -67,6 +69,14 @@ class Bundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Leave out of the models how many threads fitted them: the trees do not depend on it."""
+        object.__setattr__(
+            self,
+            "models",
+            {role: THREADS.sub("[num_threads: 0]", text) for role, text in self.models.items()},
+        )
 
     def boosters(self) -> dict[str, Booster]:
         """Return the models, parsed."""

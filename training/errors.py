@@ -3,6 +3,7 @@
 TagtideError
 ├── TrainingDataError        too little history, a missing column, or an outcome window that is not closed
 ├── BundleError              a saved bundle that is incomplete, altered or of another format
+├── TuningUnavailableError   a search for parameters without the library that makes it
 └── RegistryError            a model that is not registered, or a promotion that is not possible
     └── PromotionRefusedError     the gate found the challenger no better
 """
@@ -18,6 +19,10 @@ class TrainingDataError(TagtideError):
 
 class BundleError(TagtideError):
     """A bundle is incomplete, was altered after it was saved, or has another format."""
+
+
+class TuningUnavailableError(TagtideError):
+    """A search for parameters was asked for, but Optuna is not installed."""
 
 
 class RegistryError(TagtideError):

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.home import Home
 from configs.telemetry import switch_off
-from training.errors import PromotionRefusedError, RegistryError
+from training.artifact import bundle_hash, load_bundle
+from training.errors import BundleError, PromotionRefusedError, RegistryError
 from training.gate import GateDecision, flatten, promotion_gate, rules_for
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ BUNDLE_FOLDER = "bundle"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 HISTORY_TAG = "champion_history"
+SHA256_TAG = "sha256"
 HISTORY_LENGTH = 100
 """Former champions remembered for rollback."""
 
@@ -87,6 +89,8 @@ def log_bundle(
     params: Mapping[str, Any],
     metrics: Mapping[str, Any],
     tags: Mapping[str, str],
+    documents: Path | None = None,
+    as_challenger: bool = True,
 ) -> ModelVersion:
     """Register a bundle folder as the next version of its task, and make it the challenger.
 
@@ -100,6 +104,10 @@ def log_bundle(
         Of the training run. Metrics may be nested; numbers are recorded under dotted names.
     tags
         Kept with run and version: source, as-of instant, checksum.
+    documents
+        A folder of further artefacts of the run, such as card and plots; copied beside the bundle.
+    as_challenger
+        Whether it waits for promotion; otherwise the challenger stays who it is.
 
     Raises
     ------
@@ -122,12 +130,68 @@ def log_bundle(
     )
     # Not through MLflow, which would write to where the home was when it was made.
     shutil.copytree(directory, _bundle_folder(home, run_id))
+    if documents is not None:
+        shutil.copytree(documents, _bundle_folder(home, run_id).parent, dirs_exist_ok=True)
     client.set_terminated(run_id)
     _ensure_model(client, task)
     source = f"{run.info.artifact_uri}/{BUNDLE_FOLDER}"
     version = client.create_model_version(task, source=source, run_id=run_id, tags=dict(tags))
-    client.set_registered_model_alias(task, CHALLENGER, str(version.version))
+    if as_challenger:
+        client.set_registered_model_alias(task, CHALLENGER, str(version.version))
     return _version(client, home, task, str(version.version))
+
+
+def registered_as(home: Home, task: str, sha256: str) -> ModelVersion | None:
+    """Return the latest version that holds a bundle of this hash, undamaged; None if there is none."""
+    for known in reversed(versions(home, task)):
+        if known.tags.get(SHA256_TAG) == sha256 and _is_sound(known.directory, sha256):
+            return known
+    return None
+
+
+def _is_sound(directory: Path, sha256: str) -> bool:
+    try:
+        load_bundle(directory)
+        return bundle_hash(directory) == sha256
+    except (BundleError, OSError):
+        return False
+
+
+def challenge(home: Home, model: ModelVersion) -> None:
+    """Let a registered version wait for promotion. What is champion already changes nothing."""
+    current = champion(home, model.task)
+    if current is None or current.version != model.version:
+        _client(home).set_registered_model_alias(model.task, CHALLENGER, str(model.version))
+
+
+def find_version(home: Home, task: str, name: str) -> ModelVersion:
+    """Return the version that an alias or number names.
+
+    Parameters
+    ----------
+    name
+        ``champion``, ``challenger``, or a number such as ``3``.
+
+    Raises
+    ------
+    RegistryError
+        If there is none, or the name is neither.
+    """
+    if name in {CHAMPION, CHALLENGER}:
+        found = _by_alias(home, task, name)
+        if found is None:
+            raise RegistryError(f"{task} has no {name}", _how_to_have_one(name))
+        return found
+    if not name.isdecimal():
+        raise RegistryError(
+            f"{task} has no version {name!r}: expected {CHAMPION}, {CHALLENGER} or a number",
+            "for example `tagtide compare champion 3`",
+        )
+    return _existing(home, task, int(name))
+
+
+def _how_to_have_one(alias: str) -> str:
+    return "run `tagtide promote` first" if alias == CHAMPION else "run `tagtide train --challenger` first"
 
 
 def champion(home: Home, task: str) -> ModelVersion | None:
@@ -187,7 +251,8 @@ def promote(home: Home, task: str, version: int | None = None, *, force: bool = 
     if not decision.passed and not force:
         raise PromotionRefusedError(
             f"{candidate.model_version} was refused: {'; '.join(decision.objections)}",
-            "improve the model, or overrule the gate with --force",
+            "improve the model, see both on the same rows with `tagtide compare champion challenger`, or "
+            "overrule the gate with --force",
         )
     client = _client(home)
     history = _history(client, task)
@@ -227,6 +292,11 @@ def rollback(home: Home, task: str, check: Callable[[ModelVersion], object] | No
         check(previous)
     _crown(client, task, previous.version, history[:-1])
     return Promotion(previous, current, None, forced=False)
+
+
+def has_former_champion(home: Home, task: str) -> bool:
+    """Return whether there is a champion that `rollback` could put back."""
+    return champion(home, task) is not None and bool(_history(_client(home), task))
 
 
 def _crown(client: MlflowClient, task: str, version: int, history: list[int]) -> None:

@@ -16,6 +16,8 @@ from training.metrics import auc, ece, wilson_interval
 from training.tag_data import TagData
 from training.tag_model import TagModel, TagScores
 
+FloatArray = npt.NDArray[np.float64]
+
 USEFUL_LIFT_OF_KEY, USEFUL_LIFT_OF_CUSTOMER = 2.0, 1.2
 
 
@@ -48,6 +50,20 @@ def score_part(data: TagData, part: int, model: TagModel) -> ScoredPart:
     return ScoredPart(part, chosen, scores)
 
 
+def observed_scores(data: TagData, scored: ScoredPart) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+    """Return what became of a slice's observed claims, and the probability that was said of each."""
+    outcome = data.outcome[scored.chosen]
+    observed = outcome != UNOBSERVED
+    return outcome[observed] == CONFIRMED, scored.scores.probability_if_observed[observed]
+
+
+def useful_claims(model: TagModel, scores: TagScores) -> npt.NDArray[np.bool_]:
+    """Return which candidates are given out as a tag that proved enough lift to be of use."""
+    useful_lift = USEFUL_LIFT_OF_CUSTOMER if model.family.key is None else USEFUL_LIFT_OF_KEY
+    lifts = np.array([one["lift"] or 0.0 for one in model.contract] or [0.0])
+    return np.asarray(model.given(scores) & (lifts[scores.certificate] >= useful_lift))
+
+
 def evaluate_tags(
     data: TagData,
     scored: ScoredPart,
@@ -70,10 +86,7 @@ def evaluate_tags(
     chosen, scores = scored.chosen[census], scored.scores.take(census)
     keys = data.keys_of(chosen)
     outcome = data.outcome[chosen]
-    given = model.given(scores)
-    useful_lift = USEFUL_LIFT_OF_CUSTOMER if model.family.key is None else USEFUL_LIFT_OF_KEY
-    lifts = np.array([one["lift"] or 0.0 for one in model.contract] or [0.0])
-    useful = given & (lifts[scores.certificate] >= useful_lift)
+    given, useful = model.given(scores), useful_claims(model, scores)
     observed = outcome != UNOBSERVED
     confirmed = outcome == CONFIRMED
     hits, tried = int((given & confirmed).sum()), int((given & observed).sum())

@@ -71,6 +71,7 @@ def train_tags(
     seed: int,
     threads: int,
     fingerprint: Mapping[str, Any],
+    parameters: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Train one family.
 
@@ -82,6 +83,8 @@ def train_tags(
         All decision rows, those without a candidate included: the population of base rates.
     as_of
         ISO instant the model belongs to.
+    parameters
+        Of the tags' own model, in place of those of `PARAMETERS` and ``rounds``; None: those as they are.
 
     Raises
     ------
@@ -99,15 +102,15 @@ def train_tags(
     keys = [] if family.key is None else [names[number] for number in np.flatnonzero(frequent)]
     inputs = _inputs(family, data, bool(keys))
 
-    models = {
-        TAG: _fit(_tag_matrix(data, inputs, keys, fit), data.outcome[fit], inputs, seed, threads, ROUNDS)
-    }
+    used = PARAMETERS | {"rounds": ROUNDS} | dict(parameters or {})
+    models = {TAG: _fit(_tag_matrix(data, inputs, keys, fit), data.outcome[fit], inputs, seed, threads, used)}
     features = {TAG: inputs}
     if family.observed_if != "always":
         wanted = list(data.customers)
         part = data.rows.part == FIT
         matrix = design_matrix(wanted, {name: data.customers[name][part] for name in wanted})
-        models[OBSERVED] = _fit(matrix, data.observed[part], wanted, seed, threads, OBSERVED_ROUNDS)
+        plain = PARAMETERS | {"rounds": OBSERVED_ROUNDS}
+        models[OBSERVED] = _fit(matrix, data.observed[part], wanted, seed, threads, plain)
         features[OBSERVED] = wanted
 
     bundle = _calibrated(family, data, models, features, keys, as_of, threads)
@@ -125,7 +128,7 @@ def train_tags(
             "contract": [
                 one.to_json() for one in certificates if one.threshold == one.threshold or one.certified
             ],
-            "parameters": PARAMETERS | {"rounds": ROUNDS},
+            "parameters": used,
         },
         fingerprint=dict(fingerprint),
         metrics=figures,
@@ -160,11 +163,12 @@ def _fit(
     names: Sequence[str],
     seed: int,
     threads: int,
-    rounds: int,
+    used: Mapping[str, Any],
 ) -> str:
     import lightgbm
 
-    parameters = PARAMETERS | {"seed": seed, "num_threads": threads}
+    parameters = {**used, "seed": seed, "num_threads": threads}
+    rounds = int(parameters.pop("rounds"))
     dataset = lightgbm.Dataset(
         matrix,
         labels.astype(np.float32),

@@ -166,11 +166,11 @@ class Workbench:
         """Return the claims worth considering: pairs, or customers for a family without a key."""
         asked = family.key, family.candidate
         if asked not in self._claims:
-            self._claims[asked] = self._candidates(family)
+            self._claims[asked] = self.claims_at(family, self.rows_of(family))
         return self._claims[asked]
 
-    def _candidates(self, family: TagFamily) -> PairDecisions:
-        rows = self.rows_of(family)
+    def claims_at(self, family: TagFamily, rows: DecisionRows) -> PairDecisions:
+        """Return the claims worth considering at any rows."""
         if family.key is not None:
             return pair_decisions(self.history, family.key, rows, family)
         customers = self.history.customer_rows(rows.customer, rows.instant)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -448,3 +449,13 @@ def test_the_service_side_imports_neither_feast_nor_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_the_store_is_of_use_in_a_notebook_whose_own_loop_is_running(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home", create=True)
+
+    async def cell() -> None:
+        apply(home, SETTINGS, CUSTOMER, AFFINITY)
+
+    asyncio.run(cell())
+    assert (home.feature_store / "registry.db").is_file()

@@ -28,7 +28,7 @@ from pipelines.demo import (
 from pipelines.import_events import ImportReport
 from pipelines.invocation import plain
 from pipelines.replay import ReplayReport
-from pipelines.train import TrainedModel
+from pipelines.trained_models import TrainedModel
 from tests.features.made_events import MONDAY, events
 from tests.pipelines.test_build_features import silently
 from tests.small_shop import tagtide

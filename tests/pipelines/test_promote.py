@@ -132,3 +132,23 @@ def test_before_any_training_the_step_is_named(home):
         with pytest.raises(MissingStepError, match="no trained model") as missing:
             act(home, ["all"], now=NOW)
         assert "tagtide train" in missing.value.next_step
+
+
+def test_with_all_those_are_rolled_back_that_had_another_champion(shop):
+    register(shop)
+    promote_tasks(shop.home, [TASK], now=NOW)
+    found = rollback_tasks(shop.home, ["all"], now=NOW)
+    assert [(one.task, one.champion, one.previous) for one in found] == [(TASK, f"{TASK}/1", f"{TASK}/2")]
+    with pytest.raises(RegistryError, match="no model had another champion before"):
+        rollback_tasks(shop.home, ["all"], now=NOW)
+
+
+def test_a_version_is_promoted_by_number_though_another_one_waits(shop):
+    register(shop)
+    register(shop)
+    (found,) = promote_tasks(shop.home, [f"{TASK}/2"], now=NOW)
+    assert (found.champion, found.previous) == (f"{TASK}/2", f"{TASK}/1")
+    assert published(shop.home)[TASK].model_version == f"{TASK}/2"
+    assert challenger(shop.home, TASK).model_version == f"{TASK}/3"
+    with pytest.raises(RegistryError, match=f"{TASK} has no version 9"):
+        promote_tasks(shop.home, [f"{TASK}/9"], now=NOW)

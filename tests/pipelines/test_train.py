@@ -7,7 +7,8 @@ from rich.console import Console
 
 from pipelines.build_features import open_workbench
 from pipelines.errors import CommandError
-from pipelines.train import TrainedModel, as_table, train, train_family, train_on
+from pipelines.train import train, train_family, train_on
+from pipelines.trained_models import TrainedModel, as_table
 from tests.pipelines.test_build_features import silently
 from tests.training.rhythmic_shop import join_directly
 from training.artifact import bundle_hash, load_bundle
@@ -69,7 +70,7 @@ def test_one_family_through_feast_is_the_model_of_the_direct_path(shop, bench):
 
 def test_the_same_data_and_seed_give_the_same_model(shop, bench):
     family = bench.families["high_intent"]
-    first, second = (train_family(shop.home, shop.settings, bench, family, silently) for _ in range(2))
+    first, second = (train_family(shop.home, shop.settings, bench, family, silently).bundle for _ in range(2))
     assert dict(first.models) == dict(second.models)
     assert first.content["contract"] == second.content["contract"]
 

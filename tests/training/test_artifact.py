@@ -244,3 +244,16 @@ def test_a_copied_bundle_is_the_same_bundle(saved: Path, tmp_path: Path) -> None
     shutil.copytree(saved, tmp_path / "copy")
     assert bundle_hash(tmp_path / "copy") == bundle_hash(saved)
     assert load_bundle(tmp_path / "copy").models == load_bundle(saved).models
+
+
+def test_how_many_threads_fitted_it_is_no_part_of_a_bundle(tmp_path: Path) -> None:
+    other = TEXT.replace("[num_threads: 1]", "[num_threads: 16]")
+    assert other != TEXT
+    hashes = {
+        save_bundle(tmp_path / name, made_bundle(models={"tag": text}))
+        for name, text in (("one", TEXT), ("sixteen", other))
+    }
+    assert len(hashes) == 1
+    rows = np.random.default_rng(1).random((50, 2))
+    kept = load_bundle(tmp_path / "one").boosters()["tag"]
+    np.testing.assert_array_equal(kept.predict(rows), MODEL.predict(rows))
