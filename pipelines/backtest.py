@@ -220,6 +220,7 @@ def _propensity(
         except (TrainingDataError, CommandError) as refusal:
             refusals.append(refusal)
             found[horizon] = {"skipped": refusal.message}
+            say(f"left out: {refusal.message}")
             continue
         instant, decided_by = days.days[0].isoformat(), days.decided_by
     if len(refusals) == len(found):
