@@ -68,6 +68,15 @@ def test_an_open_window_is_left_out() -> None:
     assert served_propensity(asked, events_of([]), at_us(0)) == ()
 
 
+def test_thirty_days_are_judged_once_they_are_over_and_listed_last() -> None:
+    asked = served([("a", horizon, 0.5, 0) for horizon in ("30d", "72h", "7d")])
+    events = events_of([event("a", -1), event("a", 719)])
+    open_still = served_propensity(asked, events, at_us(720) - 1)
+    assert [(row.horizon, row.base_rate) for row in open_still] == [("72h", 0), ("7d", 0)]
+    closed = served_propensity(asked, events, at_us(720))
+    assert [(row.horizon, row.base_rate) for row in closed] == [("72h", 0), ("7d", 0), ("30d", 1)]
+
+
 def test_a_horizon_that_is_none_is_named() -> None:
     with pytest.raises(MonitoringError, match="horizon is 'soon'"):
         horizon_us("soon")

@@ -453,6 +453,22 @@ def test_what_earlier_newcomers_did_is_what_later_ones_do() -> None:
     assert newcomers.held_against(everybody)["expected_over_observed"] > 3
 
 
+def test_the_same_data_and_seed_give_the_same_bundle(tmp_path: Path) -> None:
+    def digest(name: str, seed: int) -> str:
+        bundle = train_propensity(
+            {horizon: shop_data(horizon) for horizon in HORIZONS_HOURS},
+            as_of=AS_OF.isoformat(),
+            seed=seed,
+            threads=1,
+            fingerprint={"rows": 1},
+            newcomers=NEWCOMERS,
+            parameters={"rounds": 10},
+        )
+        return save_bundle(tmp_path / name, bundle)
+
+    assert digest("first", 1) == digest("second", 1) != digest("third", 2)
+
+
 def test_a_saved_bundle_scores_as_the_one_that_was_saved(tmp_path: Path) -> None:
     save_bundle(tmp_path, shop_bundle())
     features = shop_data("72h").features
