@@ -111,7 +111,13 @@ class CustomerPrediction(Struct, frozen=True):
     status: RowStatus
     life_cycle_stage: str
     propensity: Annotated[dict[str, float], Meta(description="probability of a purchase, by horizon")]
-    clv: Annotated[dict[str, Any] | None, Meta(description="null where no such model is published")]
+    clv: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="value over the default horizon, other_horizons beside it where the model was trained "
+            "for more; null where no such model is published or nothing was ever bought"
+        ),
+    ]
     tags: list[Tag]
     merged_into: Annotated[
         str | UnsetType, Meta(description="the customer this id belongs to, where that is another id")
