@@ -131,7 +131,13 @@ class CustomerPrediction(Struct, frozen=True):
         dict[str, float],
         Meta(description="probability of a purchase by horizon (72h, 7d, 30d), never falling"),
     ]
-    clv: Annotated[dict[str, Any] | None, Meta(description="null where no such model is published")]
+    clv: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="value over the default horizon, other_horizons beside it where the model was trained "
+            "for more; null where no such model is published or nothing was ever bought"
+        ),
+    ]
     segment: Annotated[
         int | None,
         Meta(description="the customer's segment; null of a stranger, or without a model"),

@@ -114,17 +114,18 @@ def level_totals(history: SpendHistory, as_of_us: int, horizon_days: int) -> dic
 def ratio_total(known: SpendHistory, as_of_us: int, example_us: int, horizon_us: int) -> float:
     """Return today's total as the example date's customers would have spent it.
 
-    Customers are of three kinds.
+    Customers are of four kinds, since a short history shows other ones at the example date than today: more
+    who are new, and none who left long ago.
 
-    - *Active* ones spent something in the window of one horizon before: their total moves by the ratio of the
-      example's active customers, after over before.
-    - *Dormant* ones did not, and bought last within as many days as there were before the example date: each
-      is worth the mean of their like, at the example date and in the latest closed window together.
-    - Those *asleep for longer* had no like at the example date, whose history was too short to show any. Each
-      is worth the mean of their like in the latest closed window, of the dormant where it had none either.
+    - *New* ones ordered first in the window of one horizon before, *returning* ones earlier, and both spent
+      something in it: their totals move by the ratio of their like at the example date, after over before.
+    - *Dormant* ones spent nothing in it, and bought last within as many days as there were before the
+      example date: each is worth the mean of their like, at the example date and in the latest closed window.
+    - Those *asleep for longer* had no like at the example date. Each is worth the mean of their like in the
+      latest closed window, of the dormant where it had none either.
 
-    Means from the latest closed window are carried over to the example's season by the ratio of the two
-    windows' active ratios.
+    Means from the latest closed window are carried over to the example's season: times what its new and
+    returning customers would have spent by the example's ratios, over what they did.
 
     Parameters
     ----------
@@ -140,11 +141,10 @@ def ratio_total(known: SpendHistory, as_of_us: int, example_us: int, horizon_us:
     now = _window(known, as_of_us, horizon_us)
     if not example.is_active.any():
         return math.nan
-    ratio = example.active_ratio()
     observable_us = example_us - known.first_us
-    total = float(now.before[now.is_active].sum()) * ratio
-    latest_ratio = latest.active_ratio()
-    season = ratio / latest_ratio if latest_ratio > 0 else math.nan
+    total = example.moved(now)
+    did = float(latest.after[latest.is_active].sum())
+    season = example.moved(latest) / did if did > 0 else math.nan
     dormant = example.dormant(None, observable_us)
     asleep = dormant
     if math.isfinite(season):
@@ -163,14 +163,22 @@ class _Window:
     before: FloatArray
     after: FloatArray
     idle_us: FloatArray
+    is_new: npt.NDArray[np.bool_]
 
     @property
     def is_active(self) -> npt.NDArray[np.bool_]:
         return self.before > 0
 
-    def active_ratio(self) -> float:
-        before = self.before[self.is_active].sum()
-        return float(self.after[self.is_active].sum() / before) if before > 0 else math.nan
+    def moved(self, other: _Window) -> float:
+        """Return what another window's active customers would have spent after it by this one's ratios."""
+        total = 0.0
+        for kind, kind_there in ((self.is_new, other.is_new), (~self.is_new, ~other.is_new)):
+            rows = self.is_active & kind
+            # a kind that was absent here moves as all did
+            rows = rows if rows.any() else self.is_active
+            ratio = self.after[rows].sum() / self.before[rows].sum()
+            total += float(other.before[other.is_active & kind_there].sum() * ratio)
+        return total
 
     def dormant(self, longer_than_us: int | None, until_us: int | None) -> FloatArray:
         """Return what those spent after it who were not active but idle for some time."""
@@ -186,8 +194,13 @@ def _window(known: SpendHistory, at_us: int, horizon_us: int) -> _Window:
     customers = known.buyers(at_us)
     before = known.spend_between(at_us - horizon_us, at_us, known_by_us=at_us)[customers]
     after = known.spend_between(at_us, at_us + horizon_us)[customers]
-    last = known.last_order_us(at_us)[customers]
-    return _Window(before.astype(np.float64), after.astype(np.float64), (at_us - last).astype(np.float64))
+    first, last = (ends[customers] for ends in known.order_span_us(at_us))
+    return _Window(
+        before.astype(np.float64),
+        after.astype(np.float64),
+        (at_us - last).astype(np.float64),
+        first > at_us - horizon_us,
+    )
 
 
 def _mean(values: FloatArray) -> float:

@@ -100,15 +100,19 @@ class SpendHistory:
         """Return the indices of customers with an order known at an instant, ascending."""
         return np.unique(self.customer[(self.known_us <= as_of_us) & self.is_order])
 
-    def last_order_us(self, as_of_us: int) -> IntArray:
-        """Return when each customer's latest order known at an instant was, shape (n_customers,).
+    def order_span_us(self, as_of_us: int) -> tuple[IntArray, IntArray]:
+        """Return when each customer's first and latest order known at an instant were.
 
-        The smallest integer for who had none.
+        Returns
+        -------
+        (first, latest), shape (n_customers,) each; the largest and the smallest integer for who had none.
         """
         rows = (self.known_us <= as_of_us) & self.is_order
+        first = np.full(self.customers.size, np.iinfo(np.int64).max)
         last = np.full(self.customers.size, np.iinfo(np.int64).min)
+        np.minimum.at(first, self.customer[rows], self.time_us[rows])
         np.maximum.at(last, self.customer[rows], self.time_us[rows])
-        return last
+        return first, last
 
     def summary(self, as_of_us: int, customers: IntArray) -> PurchaseSummary:
         """Summarise what was known of customers at an instant.
@@ -128,9 +132,7 @@ class SpendHistory:
         order_count = np.bincount(known.customer[known.is_order], minlength=size)
         if (order_count[customers] == 0).any():
             raise ValueError("a customer without an order has no summary")
-        first = np.full(size, np.iinfo(np.int64).max)
-        np.minimum.at(first, known.customer[known.is_order], known.time_us[known.is_order])
-        last = self.last_order_us(as_of_us)
+        first, last = self.order_span_us(as_of_us)
         net = sums_by_customer(known.customer, known.net_minor, size)
         return PurchaseSummary(
             order_count[customers].astype(np.float64),

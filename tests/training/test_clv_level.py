@@ -53,6 +53,19 @@ def test_dormant_customers_are_worth_the_mean_of_last_times_dormant() -> None:
     assert total == pytest.approx((100 + 60) * 100 / 100 + 1 * 30)
 
 
+def test_new_and_returning_customers_move_by_ratios_of_their_own() -> None:
+    """Last year half of the active were new and left; now all have been customers for long."""
+    rows = []
+    for number in range(100):
+        rows += [(f"old{number}", at, 100, "purchase") for at in (5.0, 55.0, 65.0, 115.0)]
+        rows += [(f"new{number}", 56.0, 100, "purchase")]
+    history = spend_history(events(rows))
+    total = ratio_total(history.known_by(day(120)), day(120), day(60), 10 * DAY_US)
+    # on day 60 the returning spent 100 before and after, the new 100 before and nothing after
+    idle_at_110 = 0.0
+    assert total == pytest.approx(100 * 100 * 1.0 + 100 * idle_at_110)
+
+
 def test_the_long_asleep_are_worth_what_their_like_were_lately_at_the_example_season() -> None:
     """A history that had only just begun at the example date shows no customer asleep for long."""
     generator = np.random.default_rng(3)

@@ -44,3 +44,18 @@ def test_the_forecast_from_purchases_is_the_classic_one_or_the_past_rate() -> No
     assert split_terms(features, classic, 90)[:, 0] == pytest.approx(classic.expected_spend(summary, 90))
     assert split_terms(features, None, 90)[:, 0] == pytest.approx(past_rate(summary, 90))
     assert not split_terms(features, classic, 90)[:, 1:].any()
+
+
+def test_events_that_merely_go_with_purchases_are_not_credited_twice() -> None:
+    """Who buys more also clicks more; a click itself adds 30, and plain averages would make it much more."""
+    generator = np.random.default_rng(4)
+    purchases = generator.gamma(2, 3000, 6000)
+    clicks = generator.poisson(purchases / 2000)
+    spend = purchases + 30.0 * clicks + generator.normal(0, 800, 6000)
+    terms = np.column_stack([purchases, clicks, np.zeros(6000)])
+    values = learn_values(terms, spend)
+    alone = float(np.cov(clicks, spend)[0, 1] / clicks.var())
+    assert alone > 500
+    assert values.interaction_minor == pytest.approx(30.0, abs=15)
+    assert values.of(terms)[:, 1].sum() == pytest.approx(30.0 * clicks.sum(), rel=0.5)
+    assert values.of(terms).sum() == pytest.approx(spend.sum(), rel=0.01)
