@@ -81,19 +81,31 @@ class TargetingCurve:
     points: tuple[CurvePoint, ...]
 
 
-def customer_returns(one: HeldOut, outcome: str) -> FloatArray | None:
+def customer_returns(one: HeldOut, outcome: str, weight: FloatArray | None = None) -> FloatArray | None:
     """Return the spend ascribed to each contact, minor units, shape (n,); None where it is not known.
 
     ``redeemed`` is what the customer paid for orders with a redemption, ``matched`` by how much their spend
     changed more than that of their stratum's controls; without controls it is the mean of those with.
+
+    Parameters
+    ----------
+    weight
+        Shape (n_customers,): how often each customer of the axis counts, controls among them. Default: once.
     """
     if outcome == "redeemed":
         return one.judged.campaign.redeemed_order_minor.astype(np.float64)
     comparison = one.judged.comparison
     if comparison is None or not comparison.is_matched.any():
         return None
-    gain = comparison.change - comparison.expected_change(np.ones(len(comparison.control)))
-    return np.where(np.isnan(gain), np.nanmean(gain), gain)
+    if weight is None:
+        own, of_controls = np.ones(len(comparison.customer)), np.ones(len(comparison.control))
+    else:
+        own, of_controls = weight[comparison.customer], weight[comparison.control]
+    gain = comparison.change - comparison.expected_change(of_controls)
+    known = ~np.isnan(gain)
+    counted = float(own[known].sum())
+    mean = float(own[known] @ gain[known]) / counted if counted else math.nan
+    return np.where(known, gain, mean)
 
 
 def cumulated(values: FloatArray, weight: FloatArray, order: IntArray, shares: Sequence[float]) -> FloatArray:
@@ -137,22 +149,22 @@ def targeting_curves(
     names = list(held_out[0].scores) if held_out else []
     everyone = np.arange(customer_count)
     for outcome in OUTCOMES:
-        known = [(one, customer_returns(one, outcome)) for one in held_out]
-        parts = [(one, value) for one, value in known if value is not None]
+        parts = [one for one in held_out if customer_returns(one, outcome) is not None]
         if not parts:
             continue
         draws = [np.ones(customer_count)]
         draws += list(cluster_weights(everyone, repetitions=repetitions, seed=seed))
-        random, random_cost = _of_draws(parts, None, assumptions, draws, seed)
+        random, random_cost = _of_draws(parts, outcome, None, assumptions, draws, seed)
         curves.append(TargetingCurve(RANDOM, outcome, _points(random, random_cost, random)))
         for name in names:
-            profit, cost = _of_draws(parts, name, assumptions, draws, seed)
+            profit, cost = _of_draws(parts, outcome, name, assumptions, draws, seed)
             curves.append(TargetingCurve(name, outcome, _points(profit, cost, random)))
     return curves
 
 
 def _of_draws(
-    parts: Sequence[tuple[HeldOut, FloatArray]],
+    parts: Sequence[HeldOut],
+    outcome: str,
     ranking: str | None,
     assumptions: Assumptions,
     draws: Sequence[FloatArray],
@@ -161,12 +173,15 @@ def _of_draws(
     """Return profit and cost at each share, shape (n_draws, n_shares) each."""
     profit = np.zeros((len(draws), len(SHARES)))
     cost = np.zeros((len(draws), len(SHARES)))
-    for one, value in parts:
+    for one in parts:
         campaign = one.judged.campaign
         each_cost = cost_of(campaign, assumptions)
-        each_profit = assumptions.margin * value - each_cost
         order = None if ranking is None else _order(one.scores[ranking], seed)
         for place, weight in enumerate(draws):
+            value = customer_returns(one, outcome, weight)
+            if value is None:
+                continue
+            each_profit = assumptions.margin * value - each_cost
             w = weight[campaign.customer]
             if order is None:
                 profit[place] += np.asarray(SHARES) * float(w @ each_profit)

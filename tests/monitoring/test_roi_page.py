@@ -48,8 +48,10 @@ def figures():
 
 def test_the_page_says_figures_assumptions_and_what_cannot_be_known(figures):
     page = render_roi(figures, version="9.9")
-    profit = figures.returns[0].returns["redeemed"].profit_minor.value
-    assert f"{profit / 100:,.2f} GBP" in page
+    roi = figures.returns[0].returns["redeemed"].roi
+    assert f"{roi.value:.2f} ({roi.low:.2f} to {roi.high:.2f})" in page
+    profit = next(one for one in figures.curves if one.ranking == "propensity").points[3].profit_minor
+    assert f"{profit.value / 100:,.2f} GBP" in page
     assert "0.10 GBP a contact" in re.sub(r"\s+", " ", page)
     assert "no randomised control group" in page
     assert "not judged: its window is open until 2024-03-01" in page

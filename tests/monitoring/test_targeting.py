@@ -6,7 +6,7 @@ import pytest
 from features.windows import DAY_US, to_us
 from monitoring.campaign_lift import Comparison
 from monitoring.campaigns import Campaign
-from monitoring.roi import Assumptions, Judged
+from monitoring.roi import Assumptions, Judged, returns_of
 from monitoring.targeting import RANDOM, SHARES, HeldOut, cumulated, customer_returns, targeting_curves
 from tests.monitoring.campaign_shop import START
 
@@ -94,6 +94,23 @@ def test_the_matched_outcome_is_the_gain_over_the_strata_and_where_unknown_its_m
     assert customer_returns(one, "matched").tolist() == [15.0, 35.0, 25.0]
     assert customer_returns(one, "redeemed").tolist() == [1.0, 2.0, 3.0]
     assert customer_returns(held_out({}, [1, 2, 3]), "matched") is None
+
+
+def test_a_random_choice_of_everybody_is_the_campaign_itself_interval_included():
+    rng = np.random.default_rng(3)
+    comparison = Comparison(
+        np.arange(10),
+        np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, -1]),
+        rng.integers(-500, 900, 10),
+        np.arange(10, 40),
+        np.repeat([0, 1], 15),
+        rng.integers(-600, 600, 30),
+    )
+    one = held_out({}, SPENT, comparison)
+    returned = returns_of([one.judged], 40, ASSUMED, seed=2, repetitions=60)[0]
+    curves = targeting_curves([one], ASSUMED, 40, seed=2, repetitions=60)
+    for outcome in ("redeemed", "matched"):
+        assert roi_at(curves, RANDOM, 1.0, outcome).profit_minor == returned.returns[outcome].profit_minor
 
 
 def test_without_a_held_out_campaign_there_is_no_curve():
