@@ -134,8 +134,8 @@ class CustomerPrediction(Struct, frozen=True):
     clv: Annotated[
         dict[str, Any] | None,
         Meta(
-            description="value over the default horizon, other_horizons beside it where the model was "
-            "trained for more; null where no such model is published or nothing was ever bought"
+            description="value over the default horizon, with other_horizons where the model was trained for "
+            "more; null where no such model is published or nothing was ever bought"
         ),
     ]
     segment: Annotated[

@@ -31,7 +31,8 @@ TAGS = {
 PROPENSITY = {"auc", "pr_auc", "brier", "ece", "lift_top_decile"}
 CLV = {
     *("bias", "bias_low", "bias_high", "bias_winsorized", "mae_over_mean", "spearman", "normalized_gini"),
-    *("decile_mae_over_mean", "top_decile_capture"),
+    *("decile_mae_over_mean", "top_decile_capture", "bias_top_decile_order_value", "deciles"),
+    *("interval_coverage_80", "interval_coverage_80_buyers", "interval_coverage_80_non_buyers"),
 }
 
 
@@ -133,7 +134,7 @@ def test_propensity_is_measured_beside_its_baselines(found):
 
 def test_value_is_measured_beside_the_classic_models(found):
     value = found["clv"]
-    assert set(value) >= RUN | CLV | {"interval_coverage_80", "interval_coverage_80_buyers", "horizon_days"}
+    assert set(value) >= RUN | CLV | {"horizon_days", "level_reason", "ranking_reason", "split_values_minor"}
     assert set(value["baseline_bgnbd_gg"]) >= CLV
     assert set(value["baseline_past_rate"]) >= CLV
     assert (value["decided_by"], value["as_of"], value["horizon_days"]) == (
