@@ -63,9 +63,10 @@ class BgNbd:
 
         x, last, observed = _history(frequency, recency, age)
         ahead = np.asarray(horizon, dtype=np.float64)
-        # a = 1 is a removable singularity of Eq (10)
+        # a = 1, and a + b = 1 of who never repeated, are removable singularities of Eq (10)
         a = self.a if abs(self.a - 1) > 1e-6 else 1 + 1e-6
         c = a + self.b + x - 1
+        c = np.where(np.abs(c) > 1e-6, c, 1e-6)
         z = ahead / (self.alpha + observed + ahead)
         hyper = (1 - z) ** (a - 1) * hyp2f1(a + self.b - 1 - self.r, a - 1, c, z)
         # Eq (10) from [1]: numerator; its denominator is 1 / P(alive)

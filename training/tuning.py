@@ -203,7 +203,8 @@ def search(
     problems
         Per model that shares the parameters its stretches.
     defaults
-        What is used without a search, `ROUNDS` included; what is not searched is taken from here.
+        What is used without a search, `ROUNDS` included. Of `SPACE` that is searched which stands here: a
+        model may leave one out to derive it from its rows.
     told
         Called after each trial.
 
@@ -217,10 +218,11 @@ def search(
         If Optuna is not installed.
     """
     library = require_optuna()
+    searched = [name for name in SPACE if name in defaults]
     sets = [[_LightGbmData(stretch, defaults) for stretch in problem] for problem in problems]
 
     def loss_of(trial: optuna.Trial) -> float:
-        parameters = {**defaults, **{name: _suggest(trial, name) for name in SPACE}}
+        parameters = {**defaults, **{name: _suggest(trial, name) for name in searched}}
         losses = [np.mean([one.loss(parameters, seed, threads) for one in parts]) for parts in sets]
         return float(np.mean(losses))
 
@@ -228,7 +230,7 @@ def search(
         told(Trial(trial.number + 1, study.best_value, study.trials[0].value or float("nan")))
 
     study = library.create_study(sampler=library.samplers.TPESampler(seed=seed))
-    study.enqueue_trial({name: _inside(name, defaults[name]) for name in SPACE})
+    study.enqueue_trial({name: _inside(name, defaults[name]) for name in searched})
     seconds = None if budget.minutes is None else 60 * budget.minutes
     study.optimize(loss_of, n_trials=budget.trials, timeout=seconds, callbacks=[tell])
     default_loss = study.trials[0].value

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.special import betaln
 
@@ -64,6 +64,7 @@ def integrated_purchases(model: BgNbd, x: float, age: float, horizon: float) -> 
     st.floats(0.05, 20), st.floats(0.2, 50), st.floats(0.05, 140), st.floats(0.05, 140),
     st.integers(0, 400), st.floats(0.2, 200), st.floats(0.2, 200),
 )  # fmt: skip
+@example(r=1.0, alpha=1.0, a=0.5, b=0.5, x=0, age=1.0, horizon=1.0)
 def test_expected_purchases_agree_with_numerical_integration(
     r: float, alpha: float, a: float, b: float, x: int, age: float, horizon: float
 ) -> None:
