@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from features.customer import CustomerRows
 from features.customer_orders import order_overdue_ratio
-from features.customer_rows import CustomerRows
 from features.definitions import ratio
 from features.profile import (
     ACTIVITY,

@@ -45,7 +45,7 @@ SPACE: Mapping[str, tuple[float, float, str]] = {
     "num_leaves": (7, 63, "log integer"),
     "min_data_in_leaf": (50, 500, "log integer"),
     "feature_fraction": (0.3, 0.9, "linear"),
-    "bagging_fraction": (0.5, 0.95, "linear"),
+    "bagging_fraction": (0.3, 0.95, "linear"),
     "lambda_l2": (0.1, 50.0, "log"),
     ROUNDS: (80, 400, "log integer"),
 }

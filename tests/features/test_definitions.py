@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 import statistics
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features import affinity, customer
 from features.definitions import Catalogue, FeatureDefinition, FloatArray, ratio, seconds_between, spread
 from features.windows import DAY_7, HOUR_72, NEVER, IntArray, Window
 
@@ -140,3 +143,13 @@ def test_what_cannot_be_divided_is_null() -> None:
 def test_time_since_what_never_was_is_null() -> None:
     found = seconds_between(np.array([NEVER, -1_500_000]), np.array([0, 0]))
     np.testing.assert_array_equal(found, [np.nan, 1.5])
+
+
+@pytest.mark.parametrize("first", ["candidates", "live", "tags", "affinity", "history"])
+def test_features_are_in_one_order_whichever_module_is_imported_first(first: str) -> None:
+    asked = (
+        f"import features.{first}; from features import affinity, customer; "
+        "print(*(one.name for one in (*customer.catalogue(), *affinity.catalogue())))"
+    )
+    named = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert named.stdout.split() == [one.name for one in (*customer.catalogue(), *affinity.catalogue())]
