@@ -27,7 +27,7 @@ from pipelines.measurements import record_measurement
 from pipelines.tag_families import names_in, require_known
 
 if TYPE_CHECKING:
-    from features.mapping import Census, EvaluationPlan
+    from features.mapping import Census, EvaluationPlan, TagsPlan
     from training.backtest import BacktestDays
     from training.workbench import Workbench
 
@@ -145,12 +145,16 @@ def _days(
 
 
 def _bench(
-    events: pl.DataFrame, as_of: datetime, settings: Settings, test_days: Sequence[datetime] = ()
+    events: pl.DataFrame,
+    as_of: datetime,
+    settings: Settings,
+    test_days: Sequence[datetime] = (),
+    tags_plan: TagsPlan | None = None,
 ) -> Workbench:
     from features.tags import load_catalogue
-    from training.workbench import Budget, Workbench
+    from training.workbench import BACKTEST_BUDGET, Workbench
 
-    return Workbench(events, as_of, settings, load_catalogue(), Budget(), test_days)
+    return Workbench(events, as_of, settings, load_catalogue(), BACKTEST_BUDGET, test_days, tags_plan)
 
 
 def _join(home: Home, settings: Settings, say: Say) -> Callable[[str, pl.DataFrame], pl.DataFrame]:
@@ -171,7 +175,8 @@ def _tags(
 
     planned = plan.tags.census if plan is not None and plan.tags is not None else None
     days = _days(events, settings, planned, asked.as_of, 72)
-    bench = _bench(events, days.days[0], settings, days.days)
+    slices = plan.tags if plan is not None and days.decided_by == "mapping" else None
+    bench = _bench(events, days.days[0], settings, days.days, slices)
     require_known(asked.families, bench.families)
     runnable, missing = bench.runnable()
     chosen = [family for family in runnable if not asked.families or family.family in asked.families]

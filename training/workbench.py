@@ -13,6 +13,7 @@ import polars as pl
 
 from configs.settings import Settings
 from features.history import History
+from features.mapping import TagsPlan
 from features.outcomes import OutcomeJudge
 from features.tags import TagFamily
 from features.windows import HOUR_72, Measure, WindowRows, to_us
@@ -53,6 +54,10 @@ class Budget:
     propensity_rows: int = 60_000
 
 
+BACKTEST_BUDGET = Budget(SamplingBudget(fit=60_000, calibrate=30_000, certify=40_000))
+"""For figures to be published: more of the history than an everyday run needs."""
+
+
 class Workbench:
     """History and decision rows of a training run; made once, shared by all tasks.
 
@@ -70,6 +75,8 @@ class Workbench:
         How much to look at.
     test_days
         Further censuses to answer for, in a backtest; ``events`` then reach past ``as_of``.
+    tags_plan
+        The slices of the tag models, where a source's mapping says other than the usual.
 
     Raises
     ------
@@ -85,6 +92,7 @@ class Workbench:
         families: Mapping[str, TagFamily],
         budget: Budget,
         test_days: Sequence[datetime] = (),
+        tags_plan: TagsPlan | None = None,
     ) -> None:
         known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of.astimezone(UTC))
         if known.is_empty():
@@ -96,6 +104,7 @@ class Workbench:
         self.families = families
         self.budget = budget
         self.test_days = test_days
+        self.tags_plan = tags_plan
         self.history = History(events, settings.zone, settings.publication_lag)
         self.judge = OutcomeJudge(self.history.columns, to_us(as_of))
         self.test_judge = OutcomeJudge(self.history.columns)
@@ -111,7 +120,7 @@ class Workbench:
     @cached_property
     def tag_slices(self) -> TagSlices:
         """Slices of the tag models."""
-        return tag_slices(self.as_of, self._first, self.settings.zone)
+        return tag_slices(self.as_of, self._first, self.settings.zone, plan=self.tags_plan)
 
     @cached_property
     def tag_rows(self) -> DecisionRows:
