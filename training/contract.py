@@ -20,6 +20,7 @@ import numpy.typing as npt
 from features.outcomes import CONFIRMED, UNOBSERVED
 from features.tags import Contract
 from features.windows import IntArray
+from training.calibration import LIKELY
 from training.datasets import KIND_NAMES
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,9 +30,6 @@ PRIOR_STRENGTHS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
 LIFT_MARGIN = 1.02
 """How much a base rate may grow until the certifying slice without costing a tag its lift."""
-
-LIKELY = 0.6
-"""Correlation and prior are learnt from claims at least this probable: those that tags might be given for."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,8 @@ class Certificate:
     precision, precision_shrunk, lower_bound
         Share confirmed among the observed, the same with the prior, and that one's one-sided lower bound.
     base_rate, lift
-        Share of all observed customers for whom it would have come true, and the precision over it; the shrunk
-        one of a tag that does not stand alone.
+        Share of all observed customers for whom it would have come true, and the precision over it; of a
+        tag that does not stand alone the shrunk one.
     pooled
         Whether it had too few claims to stand alone, so that the pool's bound is what carries it.
     """
@@ -258,8 +256,12 @@ def choose_thresholds(
     for tag, positions in enumerate(observed.by_tag(tag_count)):
         if len(positions) < contract.min_support:
             continue
-        own = _lowest(observed.take(positions), float(needed[tag]), prior, np.nan_to_num(values[tag]))
-        if own.worth >= contract.min_support:
+        mine, floor = observed.take(positions), np.nan_to_num(values[tag])
+        own = _lowest(mine, float(needed[tag]), prior, floor)
+        above = mine.take(mine.probability >= max(floor, LIKELY))
+        # A large tag that misses the aim does not hide among the small ones.
+        is_large = len(above.tag) / kish_effect(above.customer, prior.correlation) >= contract.min_support
+        if own.worth >= contract.min_support or (is_large and np.isnan(own.threshold)):
             values[tag], expected[tag], worth[tag] = own.threshold, own.expected, own.worth
             alone[tag] = True
     return Thresholds(values, alone, expected, worth)

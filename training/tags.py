@@ -167,7 +167,8 @@ def fit_tags(
         booster.predict(_tag_matrix(data, inputs, keys, calibrating), num_threads=threads), np.float64
     )
     outcomes = (data.outcome[calibrating][observed] == CONFIRMED).astype(np.float64)
-    calibrators = {TAG: fit_tempered(scores[observed], outcomes)}
+    customer = data.rows.customer[data.pairs.row[calibrating]][observed]
+    calibrators = {TAG: fit_tempered(scores[observed], outcomes, customer)}
     probability = calibrators[TAG](scores)
     bundle = Bundle(
         task=f"{TAGS_TASK}{family.family}",

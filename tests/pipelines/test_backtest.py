@@ -55,7 +55,7 @@ def found(shop, tmp_path_factory):
 def test_tags_are_measured_on_the_days_the_mapping_names(shop, found):
     tags = found["tags"]
     assert set(tags) == RUN | {"interest"}
-    assert set(tags["interest"]) == TAGS | {"certified", "suspended"}
+    assert set(tags["interest"]) == TAGS | {"certified", "suspended", "certifying", "coverage_curve"}
     assert (tags["decided_by"], tags["as_of"], tags["source"]) == (
         "mapping",
         "2024-05-20T00:00:00+00:00",
