@@ -22,6 +22,7 @@ from features.profile import (
     GAP_COUNT,
     GAP_MINUTES,
     GAP_MINUTES_SQUARED,
+    LEAD_MINUTES,
     LINE_COUNT,
     MOMENTS,
     ORDER_COUNT,
@@ -331,6 +332,22 @@ def key_share_of_orders(rows: PairRows) -> FloatArray:
 def key_share_of_orders_90d(rows: PairRows) -> FloatArray:
     """Share of the customer's orders of 90 days that held the key."""
     return ratio(rows.total(ORDER_COUNT, DAY_90), rows.customer_total(ORDER_COUNT, DAY_90))
+
+
+@_windowed(
+    "key_share_of_lead_time_{window}",
+    (DAY_30, DAY_90, LIFETIME),
+    unit="ratio",
+    dtype="float",
+    null="no order in the window",
+    phrase=Phrase(
+        "{percent} of the time before orders {window} led to one with {key}", topic=Topic.BUYING_KEY
+    ),
+)
+def key_share_of_lead_time(rows: PairRows, window: Window) -> FloatArray:
+    """Share of the time with an order at most 72 h ahead that had one with the key at most 72 h ahead."""
+    # A lead of the key may reach over the window's edge further than those of the customer's closer orders.
+    return np.minimum(ratio(rows.total(LEAD_MINUTES, window), rows.customer_total(LEAD_MINUTES, window)), 1.0)
 
 
 @_feature(

@@ -224,6 +224,7 @@ def _order_columns(orders: Callable[[], Orders]) -> dict[str, Callable[[], IntAr
         "gap_count": lambda: orders().on_first_lines(orders().before != NEVER),
         "gap_minutes": lambda: orders().on_first_lines(orders().gap_minutes),
         "gap_minutes_squared": lambda: orders().on_first_lines(orders().gap_minutes ** 2),
+        "lead_minutes": lambda: orders().on_first_lines(orders().lead_minutes),
     }
 
 

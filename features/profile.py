@@ -46,6 +46,8 @@ MOMENTS = Measure("moment_count", ATTENTION_TYPES, "moment")
 GAP_COUNT = Measure("gap_count", ORDER_TYPES, "gap_count")
 GAP_MINUTES = Measure("gap_minutes", ORDER_TYPES, "gap_minutes")
 GAP_MINUTES_SQUARED = Measure("gap_minutes_squared", ORDER_TYPES, "gap_minutes_squared")
+LEAD_MINUTES = Measure("lead_minutes", ORDER_TYPES, "lead_minutes")
+"""Time at which the next order was at most 72 h away: of how much of it a claim would have been observed."""
 COUNTS = {name: Measure(f"{name}_count", (name,)) for name in EVENT_TYPES}
 WEEKDAY_ORDERS = tuple(
     Measure(f"order_weekday_{day}", ORDER_TYPES, f"order_weekday_{day}") for day in range(7)
@@ -90,6 +92,7 @@ CUSTOMER_SUMS: tuple[tuple[Measure, Window], ...] = (
     *((COUNTS[name], LIFETIME) for name in ("interaction", "referral")),
     *((measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED, *WEEKDAY_ORDERS)),
     *((measure, DAY_90) for measure in (GAP_COUNT, GAP_MINUTES, *WEEKDAY_ORDERS, *DAY_PART_ORDERS)),
+    *((LEAD_MINUTES, window) for window in (DAY_30, DAY_90, LIFETIME)),
     *((SESSIONS, window) for window in (DAY_7, DAY_30, DAY_90)),
     (ACTIVITY, DAY_30),
 )
@@ -103,6 +106,7 @@ PAIR_SUMS: tuple[tuple[Measure, Window], ...] = (
     ),
     (MOMENTS, DAY_90),
     *((measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED)),
+    *((LEAD_MINUTES, window) for window in (DAY_30, DAY_90, LIFETIME)),
     (DISCOUNTED_LINES, DAY_90),
     (LINE_COUNT, DAY_90),
 )

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from features.sorted_axis import running_max
-from features.windows import NEVER, SECOND_US, IntArray
+from features.windows import HOUR_US, NEVER, SECOND_US, IntArray
 
 MINUTE_US = 60 * SECOND_US
 SESSION_BREAK_US = 30 * MINUTE_US
 """A longer time than this without activity ends a session."""
+LEAD_US = 72 * HOUR_US
+"""How long before an order it lay ahead, as far as claims of 72 h are concerned."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,26 @@ class Orders:
             self._counts = known_at[self._first_line] > carry.boundary[self._key]
 
     @cached_property
-    def before(self) -> IntArray:
-        """Of each order that moved its key's latest order on, where it had been; `NEVER` of others, µs."""
+    def _latest_so_far(self) -> IntArray:
         so_far = _up_to_the_one_before(self._key, self.event_time, self._counts)
         if self._carry is not None:
             so_far = np.maximum(so_far, self._carry.last_order_time[self._key])
+        return so_far
+
+    @cached_property
+    def before(self) -> IntArray:
+        """Of each order that moved its key's latest order on, where it had been; `NEVER` of others, µs."""
+        so_far = self._latest_so_far
         return np.where(self._counts & (self.event_time > so_far), so_far, NEVER)
+
+    @cached_property
+    def lead_minutes(self) -> IntArray:
+        """For how much of the 72 h before it each order was the next one, shape (n_orders,).
+
+        An order behind the latest one known has no such time.
+        """
+        begun = np.maximum(self._latest_so_far, self.event_time - LEAD_US)
+        return np.where(self._counts, np.maximum(self.event_time - begun, 0), 0) // MINUTE_US
 
     @cached_property
     def gap_minutes(self) -> IntArray:

@@ -23,7 +23,7 @@ from pipelines.stages import Stages
 from pipelines.tag_families import require_known
 
 if TYPE_CHECKING:
-    from features.mapping import EvaluationPlan, PropensityPlan
+    from features.mapping import EvaluationPlan, PropensityPlan, TagsPlan
     from features.tags import TagFamily
     from training.backtest import BacktestDays
     from training.workbench import Workbench
@@ -69,12 +69,22 @@ class _Run:
         as_of: datetime,
         test_days: Sequence[datetime] = (),
         propensity_plans: Mapping[str, PropensityPlan] | None = None,
+        tags_plan: TagsPlan | None = None,
     ) -> Workbench:
         from features.tags import load_catalogue
-        from training.workbench import Budget, Workbench
+        from training.workbench import BACKTEST_BUDGET, Workbench
 
         catalogue = load_catalogue()
-        return Workbench(self.events, as_of, self.settings, catalogue, Budget(), test_days, propensity_plans)
+        return Workbench(
+            self.events,
+            as_of,
+            self.settings,
+            catalogue,
+            BACKTEST_BUDGET,
+            test_days,
+            propensity_plans,
+            tags_plan,
+        )
 
     @property
     def join(self) -> Callable[[str, pl.DataFrame], pl.DataFrame]:
@@ -179,7 +189,8 @@ def _tags(run: _Run) -> dict[str, Any]:
     require_known(run.asked.families, load_catalogue())
     planned = run.plan.tags.census if run.plan is not None and run.plan.tags is not None else None
     days = days_to_test(run.span, run.settings, planned, run.asked.as_of, TAG_HOURS)
-    bench = run.bench(days.days[0], days.days)
+    slices = run.plan.tags if run.plan is not None and days.decided_by == "mapping" else None
+    bench = run.bench(days.days[0], days.days, tags_plan=slices)
     _, missing = bench.runnable()
     chosen = bench.chosen(run.asked.families)
     found: dict[str, Any] = {

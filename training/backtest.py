@@ -14,7 +14,7 @@ from configs.settings import Settings
 from features.tags import TagFamily
 from features.windows import to_us
 from training.clv_bundle import JoinedFeatures, measure_clv
-from training.datasets import CENSUS, TEST, DecisionRows, active_at, key_frame
+from training.datasets import CENSUS, CERTIFY, TEST, DecisionRows, active_at, key_frame
 from training.errors import TrainingDataError
 from training.model_inputs import customer_inputs
 from training.propensity import TASK, PropensityModel, train_propensity
@@ -28,9 +28,9 @@ from training.propensity_rows import (
 )
 from training.sufficiency import require_customers
 from training.tag_data import base_rates, tag_data
-from training.tag_evaluation import evaluate_tags, score_part
+from training.tag_evaluation import evaluate_tags, precision_by_kind, rescored, score_part
 from training.tag_model import TagModel
-from training.tags import train_tags
+from training.tags import fit_tags
 from training.workbench import Workbench
 
 Join = Callable[[str, pl.DataFrame], pl.DataFrame]
@@ -38,6 +38,12 @@ Join = Callable[[str, pl.DataFrame], pl.DataFrame]
 
 TRAINING_DAYS = 90
 """How much history a backtest that chooses its own days wants before the first of them."""
+CURVE_PROMISES = (0.5, 0.6, 0.65, 0.7, 0.75, 0.78, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9)
+CURVE_FIGURES = (
+    *("precision_observed", "precision_wilson_low", "precision_strict"),
+    *("useful_tags_per_customer_day", "distinct_tags", "n_assigned"),
+)
+"""What a coverage curve tells of each precision that a family might promise instead."""
 
 TEST_DAYS = 30
 """How many days before the data's end the test begins, unless a mapping or option says otherwise."""
@@ -98,7 +104,8 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
 
     Returns
     -------
-    The figures, and the contract table.
+    The figures; what was certified and what suspended, with reasons; the precision of the certifying slice
+    at each kind of instants; and what other promises than the contract's would have come to.
     """
     require_customers("tags", bench)
     settings = bench.settings
@@ -111,7 +118,7 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
         lambda frame: join(family.service, frame),
         bench.test_judge,
     )
-    bundle = train_tags(
+    fitted = fit_tags(
         bench.history,
         bench.judge,
         family,
@@ -122,18 +129,32 @@ def backtest_tags(bench: Workbench, family: TagFamily, join: Join) -> dict[str, 
         threads=settings.threads,
         fingerprint=bench.fingerprint,
     )
-    model = TagModel(bundle, family, settings.threads)
     census = everyone.take(everyone.part == TEST)
-    names = [""] if family.key is None else list(bench.history.columns.texts(family.key))
     rates = base_rates(bench.history, bench.test_judge, family, census)
-    rate_of = dict(zip(names, rates.tolist(), strict=True))
-    figures: dict[str, Any] = evaluate_tags(data, score_part(data, TEST, model), model, rate_of, len(census))
-    rows = model.contract
-    return figures | {
-        "certified": sorted(family.tag_id(row["tag"] or None) for row in rows if row["certified"]),
-        "suspended": {
-            family.tag_id(row["tag"] or None): row["reason"] for row in rows if not row["certified"]
-        },
+    rate_of = dict(zip(fitted.names, rates.tolist(), strict=True))
+    scored = score_part(data, TEST, TagModel(fitted.bundle, family, settings.threads))
+    certifying = score_part(data, CERTIFY, TagModel(fitted.bundle, family, settings.threads))
+
+    def measured(precision: float | None) -> tuple[TagModel, dict[str, float]]:
+        # Scores do not depend on the contract, only what is given out does.
+        bundle = fitted.under(fitted.certificates(precision))
+        model = TagModel(bundle, family, settings.threads)
+        return model, evaluate_tags(data, rescored(data, scored, model), model, rate_of, len(census))
+
+    model, figures = measured(None)
+    told = [(family.tag_id(row["tag"] or None), row) for row in model.contract]
+    return {
+        **figures,
+        "certifying": precision_by_kind(data, rescored(data, certifying, model), model),
+        "certified": sorted(tag for tag, row in told if row["certified"]),
+        "suspended": [
+            {"tag": tag, "reason": row["reason"]} for tag, row in sorted(told) if not row["certified"]
+        ],
+        "coverage_curve": [
+            {"promise": promise} | {name: value for name, value in found.items() if name in CURVE_FIGURES}
+            for promise in CURVE_PROMISES
+            for _, found in [measured(promise)]
+        ],
     }
 
 

@@ -1,10 +1,11 @@
 """The precision contract: which tags may be given out, from which score on, and what they promise.
 
-Thresholds are chosen on one slice, tags certified on a later one that nothing was chosen on. A tag with few
-claims borrows from its family: its counts are added to a Beta prior centred on the calibrated probability of
-its claims, as strong as the tags of the choosing slice agree with that probability (empirical Bayes; Casella
-1985). Claims of one customer overlap in time, so a tag's count is divided by its design effect before it is
-believed.
+Thresholds are chosen on claims the model was not fitted on, tags certified on later ones that nothing was
+chosen on. A tag with claims enough stands alone. Those with fewer are pooled: they share one threshold, and
+the lower bound that carries their contract is the pool's. Every tag borrows: its counts are added to a Beta
+prior, as strong as tags agree with their calibrated probabilities (empirical Bayes; Casella 1985), centred on
+its own where it stands alone and on the pool's where it does not. Claims of one customer about one tag go
+together, so counts are divided by a design effect before they are believed (Kish 1965).
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ import numpy.typing as npt
 from features.outcomes import CONFIRMED, UNOBSERVED
 from features.tags import Contract
 from features.windows import IntArray
+from training.calibration import LIKELY
 from training.datasets import KIND_NAMES
 
 FloatArray = npt.NDArray[np.float64]
 
-PRIOR_STRENGTHS = (10.0, 20.0, 40.0, 80.0, 160.0)
-"""Claims the prior is worth; the one under which the choosing slice is most likely is taken."""
+PRIOR_STRENGTHS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+"""Claims the prior may be worth; the one under which the choosing claims are likeliest is taken."""
+
+LIFT_MARGIN = 1.02
+"""How much a base rate may grow until the certifying slice without costing a tag its lift."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,12 @@ class Certificate:
     claims, support
         Claims of the certifying slice, and how many of them were observed.
     precision, precision_shrunk, lower_bound
-        Share confirmed among the observed, the same with the family's prior, and its one-sided lower bound.
+        Share confirmed among the observed, the same with the prior, and that one's one-sided lower bound.
     base_rate, lift
-        Share of all observed customers for whom it would have come true, and precision over it.
+        Share of all observed customers for whom it would have come true, and the precision over it; of a
+        tag that does not stand alone the shrunk one.
+    pooled
+        Whether it had too few claims to stand alone, so that the pool's bound is what carries it.
     """
 
     tag: str
@@ -98,6 +106,7 @@ class Certificate:
     lower_bound: float = float("nan")
     base_rate: float = float("nan")
     lift: float = float("nan")
+    pooled: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the row of the contract table; NaN becomes null."""
@@ -124,115 +133,244 @@ def design_effect(confirmed: npt.NDArray[np.bool_], customer: IntArray) -> float
     return max(clustered / independent, 1.0)
 
 
-def prior_strength(claims: Claims, tag_count: int) -> float:
-    """Choose how many claims the prior is worth: the strength under which the tags' counts are likeliest."""
+def intra_cluster_correlation(claims: Claims) -> float:
+    """Return how alike the outcomes of one customer and tag are, beyond their probabilities; within [0, 1].
+
+    The moment estimator over all pairs of observed claims within a cluster: one number for the family, since
+    a tag with few customers cannot tell its own.
+    """
+    residual = (claims.outcome == CONFIRMED) - claims.probability
+    scale = np.sqrt(claims.probability * (1 - claims.probability))
+    _, cluster = np.unique(np.stack([claims.tag, claims.customer]), axis=1, return_inverse=True)
+
+    def over_pairs(values: FloatArray) -> float:
+        return float((np.bincount(cluster, values) ** 2 - np.bincount(cluster, values**2)).sum())
+
+    if len(residual) == 0 or (expected := over_pairs(scale)) <= 0:
+        return 0.0
+    return min(max(over_pairs(residual) / expected, 0.0), 1.0)
+
+
+def kish_effect(customer: IntArray, correlation: float) -> float:
+    """Return the design effect of clusters of known sizes whose members correlate (Kish 1965).
+
+    >>> kish_effect(np.array([1, 1, 2, 2]), 0.5)
+    1.5
+    """
+    if len(customer) == 0:
+        return 1.0
+    sizes = np.unique(customer, return_counts=True)[1]
+    return float(1 + correlation * ((sizes**2).sum() / sizes.sum() - 1))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the tags of a family have in common.
+
+    Attributes
+    ----------
+    strength
+        Claims the prior is worth.
+    correlation
+        Of the outcomes of one customer and tag.
+    """
+
+    strength: float
+    correlation: float
+
+    def counts(self, claims: Claims, centre: float) -> tuple[float, float]:
+        """Return how many hits and misses observed claims and the prior are worth together."""
+        hits = float((claims.outcome == CONFIRMED).sum())
+        effect = kish_effect(claims.customer, self.correlation)
+        return (
+            hits / effect + self.strength * centre,
+            (len(claims.tag) - hits) / effect + self.strength * (1 - centre),
+        )
+
+
+def learn_prior(claims: Claims, tag_count: int) -> Prior:
+    """Learn from the choosing claims how far a tag may be judged by its family."""
     from scipy.special import betaln
 
-    observed = claims.take((claims.outcome != UNOBSERVED) & (claims.probability >= 0.5))
+    likely = claims.take((claims.outcome != UNOBSERVED) & (claims.probability >= LIKELY))
+    correlation = intra_cluster_correlation(likely)
     likelihood = np.zeros(len(PRIOR_STRENGTHS))
-    for positions in observed.by_tag(tag_count):
+    for positions in likely.by_tag(tag_count):
         if len(positions) < 2:
             continue
-        confirmed = observed.outcome[positions] == CONFIRMED
-        effect = design_effect(confirmed, observed.customer[positions])
-        count, hits = len(positions) / effect, confirmed.sum() / effect
-        centre = float(observed.probability[positions].mean())
+        effect = kish_effect(likely.customer[positions], correlation)
+        count, hits = len(positions) / effect, (likely.outcome[positions] == CONFIRMED).sum() / effect
+        centre = float(likely.probability[positions].mean())
         for number, strength in enumerate(PRIOR_STRENGTHS):
             alpha, beta = centre * strength, (1 - centre) * strength
             likelihood[number] += betaln(alpha + hits, beta + count - hits) - betaln(alpha, beta)
-    return PRIOR_STRENGTHS[int(np.argmax(likelihood))]
+    return Prior(PRIOR_STRENGTHS[int(np.argmax(likelihood))], correlation)
 
 
-def choose_thresholds(claims: Claims, tag_count: int, precision: float, strength: float) -> FloatArray:
-    """Choose per tag the lowest threshold from which its shrunk precision reaches the promise.
+@dataclass(frozen=True)
+class Thresholds:
+    """From which probability on each tag is given out.
+
+    Attributes
+    ----------
+    values
+        Shape (tag_count,); NaN where no threshold reaches the aim.
+    alone
+        Shape (tag_count,): the tag has a threshold of its own; the others share the pool's.
+    expected, worth
+        Shape (tag_count,): the precision above the threshold as it was chosen, and how many claims that
+        expectation is worth beside the prior: those it was chosen on, where the tag stands alone.
+    """
+
+    values: FloatArray
+    alone: npt.NDArray[np.bool_]
+    expected: FloatArray
+    worth: FloatArray
+
+
+def choose_thresholds(
+    claims: Claims, tag_count: int, contract: Contract, base_rates: FloatArray, prior: Prior, aim: float
+) -> Thresholds:
+    """Choose the lowest thresholds from which the shrunk precision reaches an aim.
+
+    One threshold serves the whole family: the lowest above which the calibrated probabilities of tags that
+    would have the lift average at the aim. A tag stands alone if its claims are, design effect and all, worth
+    `Contract.min_support`: its own may then be higher, and is where its outcomes or its lift ask for it.
 
     Parameters
     ----------
     claims
-        Of the choosing slice.
-    precision
-        What is promised.
-    strength
-        Of the prior, in claims.
-
-    Returns
-    -------
-    Shape (tag_count,); NaN where no threshold does.
+        That the model was not fitted on.
+    base_rates
+        Shape (tag_count,).
+    aim
+        At least the promise; what is chosen as the lowest of many is partly chosen by luck.
     """
-    thresholds = np.full(tag_count, np.nan)
+    needed = np.maximum(aim, LIFT_MARGIN * contract.lift * base_rates)
     observed = claims.take(claims.outcome != UNOBSERVED)
+    shared = needed <= aim
+    family = _lowest(observed.take(shared[observed.tag]), aim, Prior(np.inf, prior.correlation))
+    values = np.where(shared, family.threshold, np.nan)
+    expected = np.where(shared, family.expected, np.nan)
+    alone, worth = np.zeros(tag_count, bool), np.zeros(tag_count)
     for tag, positions in enumerate(observed.by_tag(tag_count)):
-        if len(positions) == 0:
+        if len(positions) < contract.min_support:
             continue
-        best_first = positions[np.argsort(-observed.probability[positions], kind="stable")]
-        probability = observed.probability[best_first]
-        confirmed = observed.outcome[best_first] == CONFIRMED
-        effect = design_effect(confirmed, observed.customer[best_first])
-        count = np.arange(1, len(best_first) + 1)
-        centre = np.cumsum(probability) / count
-        shrunk = (np.cumsum(confirmed) / effect + strength * centre) / (count / effect + strength)
-        whole_ties = np.r_[probability[1:] != probability[:-1], True]
-        enough = np.flatnonzero((shrunk >= precision) & whole_ties)
-        if len(enough):
-            thresholds[tag] = probability[enough[-1]]
-    return thresholds
+        mine, floor = observed.take(positions), np.nan_to_num(values[tag])
+        own = _lowest(mine, float(needed[tag]), prior, floor)
+        above = mine.take(mine.probability >= max(floor, LIKELY))
+        # A large tag that misses the aim does not hide among the small ones.
+        is_large = len(above.tag) / kish_effect(above.customer, prior.correlation) >= contract.min_support
+        if own.worth >= contract.min_support or (is_large and np.isnan(own.threshold)):
+            values[tag], expected[tag], worth[tag] = own.threshold, own.expected, own.worth
+            alone[tag] = True
+    return Thresholds(values, alone, expected, worth)
+
+
+@dataclass(frozen=True)
+class _Lowest:
+    threshold: float
+    expected: float
+    worth: float
+
+
+def _lowest(observed: Claims, aim: float, prior: Prior, floor: float = 0.0) -> _Lowest:
+    """Return the lowest threshold that reaches an aim, its precision, and what the claims above are worth."""
+    best_first = np.argsort(-observed.probability, kind="stable")
+    probability = observed.probability[best_first]
+    confirmed = observed.outcome[best_first] == CONFIRMED
+    effect = kish_effect(_pairs(observed.take(observed.probability >= LIKELY)), prior.correlation)
+    count = np.arange(1, len(best_first) + 1)
+    weight = 1 / (1 + prior.strength * effect / count)
+    share = np.cumsum(confirmed) / count
+    expected = weight * share + (1 - weight) * np.cumsum(probability) / count
+    whole_ties = np.r_[probability[1:] != probability[:-1], True][: len(count)]
+    enough = np.flatnonzero((expected >= aim) & whole_ties & (probability >= floor))
+    if len(enough) == 0:
+        return _Lowest(float("nan"), float("nan"), 0.0)
+    last = enough[-1]
+    return _Lowest(float(probability[last]), float(expected[last]), float(count[last] / effect))
+
+
+def _pairs(claims: Claims) -> IntArray:
+    """Number the pairs of customer and tag."""
+    return claims.tag * (int(claims.customer.max(initial=0)) + 1) + claims.customer
 
 
 def certify(
     claims: Claims,
     names: Sequence[str],
-    thresholds: FloatArray,
+    thresholds: Thresholds,
     base_rates: FloatArray,
     contract: Contract,
-    strength: float,
+    prior: Prior,
+    known: npt.NDArray[np.bool_],
 ) -> list[Certificate]:
-    """Judge every tag on a slice that nothing was chosen on.
+    """Judge every tag on claims that nothing was chosen on.
 
     Parameters
     ----------
     claims
         Of the certifying slice.
-    names, thresholds, base_rates
+    names, base_rates
         Shape (tag_count,) each.
     contract
         What has to be proved: over all decision instants together, and within slack for each kind that has
         enough support.
-    strength
-        Of the prior, in claims.
+    known
+        Shape (tag_count,): tags so common in what the model was fitted on that the pool speaks for them where
+        the slice has no observed claim of theirs.
     """
-    given = claims.take(claims.probability >= np.nan_to_num(thresholds, nan=np.inf)[claims.tag])
+    given = claims.take(claims.probability >= np.nan_to_num(thresholds.values, nan=np.inf)[claims.tag])
+    pool = given.take(~thresholds.alone[given.tag] & (given.outcome != UNOBSERVED))
+    pool_fault = _fault_of_pool(pool, contract)
     return [
         _certificate(
-            given.take(positions), name, float(thresholds[tag]), float(base_rates[tag]), contract, strength
+            given.take(positions),
+            (names[tag], float(thresholds.values[tag]), float(base_rates[tag])),
+            contract,
+            Prior(prior.strength + float(thresholds.worth[tag]), prior.correlation),
+            float(thresholds.expected[tag]),
+            None if thresholds.alone[tag] else pool_fault,
+            bool(known[tag]),
         )
-        for tag, (name, positions) in enumerate(zip(names, given.by_tag(len(names)), strict=True))
+        for tag, positions in enumerate(given.by_tag(len(names)))
     ]
 
 
 def _certificate(
-    given: Claims, name: str, threshold: float, base_rate: float, contract: Contract, strength: float
+    given: Claims,
+    identity: tuple[str, float, float],
+    contract: Contract,
+    prior: Prior,
+    expected: float,
+    pool_fault: str | None,
+    is_known: bool,
 ) -> Certificate:
+    name, threshold, base_rate = identity
     if np.isnan(threshold):
         return Certificate(name, threshold, False, f"no score reaches precision {contract.precision:.2f}")
     observed = given.take(given.outcome != UNOBSERVED)
     support = len(observed.tag)
-    if support == 0:
+    if support == 0 and (pool_fault is None or not is_known):
         return Certificate(name, threshold, False, "no observed claim to judge by", len(given.tag))
-    confirmed = observed.outcome == CONFIRMED
-    precision = float(confirmed.mean())
-    shrunk, lower = _shrunk_bound(observed, contract.confidence, strength)
-    lift = precision / base_rate if base_rate > 0 else float("inf")
+    hits, misses = prior.counts(observed, expected)
+    shrunk, lower = _share(hits, misses, contract.confidence)
+    precision = float((observed.outcome == CONFIRMED).mean()) if support else float("nan")
+    proved = precision if pool_fault is None else shrunk
+    lift = proved / base_rate if base_rate > 0 else float("inf")
+    floor = contract.precision - contract.slack
     reason = ""
-    if support < contract.min_support:
-        reason = f"support {support}; expected {contract.min_support}"
+    if hits + misses < contract.min_support:
+        reason = f"support {support}, {hits + misses:.0f} with its family's; expected {contract.min_support}"
     elif shrunk < contract.precision:
         reason = f"precision {shrunk:.3f}; expected {contract.precision:.2f}"
-    elif lower < contract.precision - contract.slack:
-        reason = f"lower bound {lower:.3f}; expected {contract.precision - contract.slack:.2f}"
+    elif pool_fault is None and lower < floor:
+        reason = f"lower bound {lower:.3f}; expected {floor:.2f}"
     elif lift < contract.lift:
         reason = f"lift {lift:.2f}; expected {contract.lift:.1f}"
     else:
-        reason = _weakest_kind(observed, contract, strength)
+        reason = pool_fault or _weakest_kind(observed, contract)
     return Certificate(
         name,
         threshold,
@@ -245,27 +383,43 @@ def _certificate(
         lower,
         base_rate,
         min(lift, 1e6),
+        pool_fault is not None,
     )
 
 
-def _shrunk_bound(observed: Claims, confidence: float, strength: float) -> tuple[float, float]:
+def _share(hits: float, misses: float, confidence: float) -> tuple[float, float]:
     from scipy.stats import beta as beta_distribution
 
-    confirmed = observed.outcome == CONFIRMED
-    effect = design_effect(confirmed, observed.customer)
-    centre = float(observed.probability.mean())
-    hits = confirmed.sum() / effect + strength * centre
-    misses = (~confirmed).sum() / effect + strength * (1 - centre)
-    return float(hits / (hits + misses)), float(beta_distribution.ppf(1 - confidence, hits, misses))
+    return hits / (hits + misses), float(beta_distribution.ppf(1 - confidence, hits, misses))
 
 
-def _weakest_kind(observed: Claims, contract: Contract, strength: float) -> str:
+def _fault_of_pool(pool: Claims, contract: Contract) -> str:
+    """Return why the tags without claims enough may not be given out, as they are judged together."""
+    floor = contract.precision - contract.slack
+    if len(pool.tag) < contract.min_support:
+        return f"support {len(pool.tag)} of all tags with few claims; expected {contract.min_support}"
+    lower = lower_bound(pool.outcome == CONFIRMED, pool.customer, contract.confidence)
+    if lower < floor:
+        return f"lower bound {lower:.3f} of all tags with few claims; expected {floor:.2f}"
+    return _weakest_kind(pool, contract)
+
+
+def lower_bound(confirmed: npt.NDArray[np.bool_], customer: IntArray, confidence: float) -> float:
+    """Return the one-sided lower bound of a share whose claims cluster by customer (Jeffreys' prior)."""
+    effect = design_effect(confirmed, customer)
+    hits = float(confirmed.sum()) / effect
+    return _share(hits + 0.5, len(confirmed) / effect - hits + 0.5, confidence)[1]
+
+
+def _weakest_kind(observed: Claims, contract: Contract) -> str:
+    floor = contract.precision - contract.slack
     for kind, kind_name in enumerate(KIND_NAMES):
         part = observed.take(observed.kind == kind)
-        if len(part.tag) < contract.min_support:
+        confirmed = part.outcome == CONFIRMED
+        if len(confirmed) < contract.min_support or confirmed.mean() >= floor:
             continue
-        shrunk, _ = _shrunk_bound(part, contract.confidence, strength)
-        if shrunk < contract.precision - contract.slack:
-            floor = contract.precision - contract.slack
-            return f"precision {shrunk:.3f} at instants of kind {kind_name}; expected {floor:.2f}"
+        # Only what is below the floor for sure tells a kind from the luck of a slice.
+        upper = 1 - lower_bound(~confirmed, part.customer, contract.confidence)
+        if upper < floor:
+            return f"precision {confirmed.mean():.3f} at instants of kind {kind_name}; expected {floor:.2f}"
     return ""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from features.mapping import Census, TagsPlan
 from training.errors import TrainingDataError
 
+OUTCOME_WINDOW = timedelta(hours=72)
 FIT_ENDS_DAYS = 38
 CALIBRATE_DAYS = (30, 20)
 CERTIFY_DAYS = (16, 4)
@@ -90,7 +92,13 @@ def require_fit_days(
     )
 
 
-def tag_slices(as_of: datetime, first_event: datetime, zone: ZoneInfo, warm_up_days: int = 30) -> TagSlices:
+def tag_slices(
+    as_of: datetime,
+    first_event: datetime,
+    zone: ZoneInfo,
+    warm_up_days: int = 30,
+    plan: TagsPlan | None = None,
+) -> TagSlices:
     """Return the slices of a tag model as of an instant.
 
     Every outcome window of 72 h closes before the next slice begins, and before the instant.
@@ -103,11 +111,13 @@ def tag_slices(as_of: datetime, first_event: datetime, zone: ZoneInfo, warm_up_d
         The data's first event; fitting begins ``warm_up_days`` later.
     zone
         Business time zone, whose midnights are the census.
+    plan
+        What a source's mapping says about the slices instead.
 
     Raises
     ------
     TrainingDataError
-        If fewer than 14 days are left to fit on.
+        If fewer than 14 days are left to fit on, or a planned slice reaches into what follows it.
     """
     today = as_of.astimezone(zone).date()
 
@@ -120,5 +130,29 @@ def tag_slices(as_of: datetime, first_event: datetime, zone: ZoneInfo, warm_up_d
         Slice(back(CALIBRATE_DAYS[0]), back(CALIBRATE_DAYS[1])),
         Slice(back(CERTIFY_DAYS[0]), back(CERTIFY_DAYS[1])),
     )
-    require_fit_days("tags", as_of, first_event, (slices.fit.first, slices.fit.last), FIT_ENDS_DAYS)
+    if plan is not None:
+        slices = _planned(plan, first, as_of, zone)
+    ends_days = (as_of - slices.fit.last).days if plan is not None else FIT_ENDS_DAYS
+    require_fit_days("tags", as_of, first_event, (slices.fit.first, slices.fit.last), ends_days)
+    return slices
+
+
+def _planned(plan: TagsPlan, first: datetime, as_of: datetime, zone: ZoneInfo) -> TagSlices:
+    def part(days: Census) -> Slice:
+        return Slice(midnight(days.first, zone), midnight(days.last, zone))
+
+    slices = TagSlices(Slice(first, midnight(plan.fit_until, zone)), part(plan.calibrate), part(plan.certify))
+    ends = (
+        ("fit_until", slices.fit.last),
+        ("calibrate", slices.calibrate.last),
+        ("certify", slices.certify.last),
+    )
+    begins = (slices.calibrate.first, slices.certify.first, as_of)
+    for (name, last), follows in zip(ends, begins, strict=True):
+        if last + OUTCOME_WINDOW > follows:
+            raise TrainingDataError(
+                f"evaluation.tags.{name} ends {last.date()}; its outcomes reach past {follows.date()}, where "
+                "what comes next begins",
+                "let it end at least 72 h earlier in the source's mapping",
+            )
     return slices

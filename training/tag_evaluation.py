@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from features.outcomes import CONFIRMED, UNOBSERVED
 from features.tags import TagFamily
 from features.windows import IntArray
-from training.datasets import CENSUS
+from training.datasets import CENSUS, KIND_NAMES
 from training.metrics import auc, ece, wilson_interval
 from training.tag_data import TagData
 from training.tag_model import TagModel, TagScores
@@ -62,6 +62,11 @@ def useful_claims(model: TagModel, scores: TagScores) -> npt.NDArray[np.bool_]:
     useful_lift = USEFUL_LIFT_OF_CUSTOMER if model.family.key is None else USEFUL_LIFT_OF_KEY
     lifts = np.array([one["lift"] or 0.0 for one in model.contract] or [0.0])
     return np.asarray(model.given(scores) & (lifts[scores.certificate] >= useful_lift))
+
+
+def rescored(data: TagData, scored: ScoredPart, model: TagModel) -> ScoredPart:
+    """Return the same scores under the contract of another model of the same family and fit."""
+    return replace(scored, scores=model.under_contract(scored.scores, data.keys_of(scored.chosen)))
 
 
 def evaluate_tags(
@@ -118,6 +123,18 @@ def evaluate_tags(
         "ece": ece(confirmed[observed], scores.probability_if_observed[observed]),
         "n_assigned": int(given.sum()),
         "n_customer_days": customer_days,
+    }
+
+
+def precision_by_kind(data: TagData, scored: ScoredPart, model: TagModel) -> dict[str, float]:
+    """Measure the tags given out in a slice at each kind of decision instants that it has."""
+    given = model.given(scored.scores)
+    kind, outcome = data.rows.kind[data.pairs.row[scored.chosen[given]]], data.outcome[scored.chosen[given]]
+    observed = outcome != UNOBSERVED
+    return {
+        f"precision_{name}": float((outcome[observed & (kind == number)] == CONFIRMED).mean())
+        for number, name in enumerate(KIND_NAMES)
+        if (observed & (kind == number)).any()
     }
 
 

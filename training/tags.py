@@ -1,9 +1,10 @@
-"""Training of a tag family: fit, then calibrate, then choose thresholds, then certify, each on later data."""
+"""Training of a tag family: fit, then calibrate and choose thresholds, then certify, each on later data."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,15 @@ import polars as pl
 from features.history import History
 from features.outcomes import CONFIRMED, UNOBSERVED, OutcomeJudge
 from features.tags import TagFamily
+from features.windows import IntArray
 from training.artifact import Bundle
-from training.calibration import fit_calibrator
-from training.contract import Certificate, Claims, certify, choose_thresholds, prior_strength
+from training.calibration import Calibrator, fit_calibrator, fit_tempered
+from training.contract import Certificate, Claims, Prior, certify, choose_thresholds, learn_prior
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.model_inputs import dtypes_of
 from training.sufficiency import require_claims
 from training.tag_data import TagData, base_rates
-from training.tag_evaluation import ScoredPart, evaluate_tags, score_part
+from training.tag_evaluation import evaluate_tags, precision_by_kind, score_part
 from training.tag_model import (
     KEY,
     OBSERVED,
@@ -59,8 +61,58 @@ PARAMETERS: dict[str, Any] = {
 ROUNDS = 160
 OBSERVED_ROUNDS = 80
 
+AIM_ABOVE = 0.1
+"""How far above the promise thresholds aim, in slacks: the lowest of many is good partly by luck."""
 
-def train_tags(
+
+@dataclass(frozen=True)
+class FittedTags:
+    """A family's model, and the claims its contract is made of.
+
+    Attributes
+    ----------
+    bundle
+        Without a contract yet.
+    choosing, certifying
+        Claims that thresholds are chosen on, and later ones that certify them.
+    choosing_rates, certifying_rates
+        Per key the share of observed customers for whom a claim would have come true in either slice.
+    prior
+        What the family's tags have in common.
+    names
+        The keys.
+    """
+
+    family: TagFamily
+    bundle: Bundle
+    choosing: Claims
+    certifying: Claims
+    choosing_rates: FloatArray
+    certifying_rates: FloatArray
+    prior: Prior
+    names: Sequence[str]
+
+    def certificates(self, precision: float | None = None) -> list[Certificate]:
+        """Return what every tag proves under the family's contract, or if it promised another precision."""
+        contract = self.family.contract
+        if precision is not None:
+            contract = contract.model_copy(update={"precision": precision})
+        aim = min(contract.precision + AIM_ABOVE * contract.slack, 1.0)
+        tags = len(self.names)
+        thresholds = choose_thresholds(self.choosing, tags, contract, self.choosing_rates, self.prior, aim)
+        known = np.isin(self.names, list(self.bundle.keys))
+        return certify(
+            self.certifying, self.names, thresholds, self.certifying_rates, contract, self.prior, known
+        )
+
+    def under(self, certificates: Sequence[Certificate]) -> Bundle:
+        """Return the bundle with a contract; tags that there is nothing to say about are left out."""
+        known = {*self.bundle.keys, *([""] if self.family.key is None else [])}
+        told = [one.to_json() for one in certificates if one.claims or one.tag in known]
+        return replace(self.bundle, content={**self.bundle.content, "contract": told})
+
+
+def fit_tags(
     history: History,
     judge: OutcomeJudge,
     family: TagFamily,
@@ -72,8 +124,8 @@ def train_tags(
     threads: int,
     fingerprint: Mapping[str, Any],
     parameters: Mapping[str, Any] | None = None,
-) -> Bundle:
-    """Train one family.
+) -> FittedTags:
+    """Fit and calibrate one family, and gather the claims its contract is made of.
 
     Parameters
     ----------
@@ -94,8 +146,7 @@ def train_tags(
     require_claims(family.family, data.rows.part[data.pairs.row], data.outcome, LEAST_POSITIVES)
     names = [""] if family.key is None else list(history.columns.texts(family.key))
     code = data.pairs.code
-    observed = data.outcome != UNOBSERVED
-    fit = data.in_part(FIT) & observed
+    fit = data.in_part(FIT) & (data.outcome != UNOBSERVED)
     frequent = (
         np.bincount(code[fit & (data.outcome == CONFIRMED)], minlength=len(names)) >= LEAST_POSITIVES_OF_KEY
     )
@@ -103,8 +154,9 @@ def train_tags(
     inputs = _inputs(family, data, bool(keys))
 
     used = PARAMETERS | {"rounds": ROUNDS} | dict(parameters or {})
-    models = {TAG: _fit(_tag_matrix(data, inputs, keys, fit), data.outcome[fit], inputs, seed, threads, used)}
-    features = {TAG: inputs}
+    matrix = _tag_matrix(data, inputs, keys, fit)
+    models, features = {TAG: _fit(matrix, data.outcome[fit], inputs, seed, threads, used)}, {TAG: inputs}
+    del matrix
     if family.observed_if != "always":
         wanted = list(data.customers)
         part = data.rows.part == FIT
@@ -113,26 +165,93 @@ def train_tags(
         models[OBSERVED] = _fit(matrix, data.observed[part], wanted, seed, threads, plain)
         features[OBSERVED] = wanted
 
-    bundle = _calibrated(family, data, models, features, keys, as_of, threads)
-    certificates, figures = _certified(history, judge, family, data, everyone, bundle, names, threads)
-    return Bundle(
+    calibrating = data.in_part(CALIBRATE)
+    observed = data.outcome[calibrating] != UNOBSERVED
+    booster = Bundle(family.family, as_of, models, features, keys).boosters()[TAG]
+    scores = np.asarray(
+        booster.predict(_tag_matrix(data, inputs, keys, calibrating), num_threads=threads), np.float64
+    )
+    outcomes = (data.outcome[calibrating][observed] == CONFIRMED).astype(np.float64)
+    customer = data.rows.customer[data.pairs.row[calibrating]][observed]
+    calibrators = {TAG: fit_tempered(scores[observed], outcomes, customer)}
+    probability = calibrators[TAG](scores)
+    bundle = Bundle(
         task=f"{TAGS_TASK}{family.family}",
         as_of=as_of,
-        models=bundle.models,
+        models=models,
         features=features,
         dtypes=dtypes_of((*data.customers, *data.affinities)),
         keys=keys,
-        calibrators=bundle.calibrators,
+        calibrators=calibrators | _strict_calibrators(data, probability, models, features, threads),
         content={
             "family": family.model_dump(mode="json"),
-            "contract": [
-                one.to_json() for one in certificates if one.threshold == one.threshold or one.certified
-            ],
+            "contract": [],
             "parameters": used,
         },
         fingerprint=dict(fingerprint),
-        metrics=figures,
         versions={name: importlib.metadata.version(name) for name in ("lightgbm", "numpy", "scikit-learn")},
+    )
+    choosing = _claims(data, np.flatnonzero(calibrating), probability)
+    certified = score_part(data, CERTIFY, TagModel(bundle, family, threads))
+    rates = {
+        part: base_rates(
+            history, judge, family, everyone.take((everyone.part == part) & (everyone.kind == CENSUS))
+        )
+        for part in (CALIBRATE, CERTIFY)
+    }
+    return FittedTags(
+        family,
+        bundle,
+        choosing,
+        _claims(data, certified.chosen, certified.scores.probability_if_observed),
+        rates[CALIBRATE],
+        rates[CERTIFY],
+        learn_prior(choosing, len(names)),
+        names,
+    )
+
+
+def train_tags(
+    history: History,
+    judge: OutcomeJudge,
+    family: TagFamily,
+    data: TagData,
+    everyone: DecisionRows,
+    *,
+    as_of: str,
+    seed: int,
+    threads: int,
+    fingerprint: Mapping[str, Any],
+    parameters: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Train one family: its bundle with contract and the figures of the certifying slice; see `fit_tags`."""
+    fitted = fit_tags(
+        history,
+        judge,
+        family,
+        data,
+        everyone,
+        as_of=as_of,
+        seed=seed,
+        threads=threads,
+        fingerprint=fingerprint,
+        parameters=parameters,
+    )
+    certificates = fitted.certificates()
+    bundle = fitted.under(certificates)
+    model = TagModel(bundle, family, threads)
+    census = everyone.take((everyone.part == CERTIFY) & (everyone.kind == CENSUS))
+    rates = dict(zip(fitted.names, fitted.certifying_rates.tolist(), strict=True))
+    scored = score_part(data, CERTIFY, model)
+    figures = evaluate_tags(data, scored, model, rates, len(census))
+    return replace(
+        bundle,
+        metrics=figures
+        | precision_by_kind(data, scored, model)
+        | {
+            "prior_strength": fitted.prior.strength,
+            "certified_tags": sum(one.certified for one in certificates),
+        },
     )
 
 
@@ -180,87 +299,32 @@ def _fit(
     return str(booster.model_to_string(num_iteration=-1))
 
 
-def _calibrated(
-    family: TagFamily,
+def _strict_calibrators(
     data: TagData,
+    if_observed: FloatArray,
     models: Mapping[str, str],
     features: Mapping[str, Sequence[str]],
-    keys: Sequence[str],
-    as_of: str,
     threads: int,
-) -> Bundle:
-    raw = Bundle(family.family, as_of, models, features, keys)
-    boosters = raw.boosters()
-    later = data.in_part(CALIBRATE)
-    observed = later & (data.outcome != UNOBSERVED)
-    matrix = _tag_matrix(data, features[TAG], keys, later)
-    scores = np.asarray(boosters[TAG].predict(matrix, num_threads=threads))
-    calibrators = {TAG: fit_calibrator(scores[observed[later]], data.outcome[observed].astype(np.float64))}
-    if OBSERVED in models:
-        part = data.rows.part == CALIBRATE
-        inputs = {name: data.customers[name] for name in features[OBSERVED]}
-        seen = np.asarray(
-            boosters[OBSERVED].predict(design_matrix(features[OBSERVED], inputs), num_threads=threads)
-        )
-        calibrators[OBSERVED] = fit_calibrator(seen[part], data.observed[part].astype(np.float64))
-        both = calibrators[TAG](scores) * calibrators[OBSERVED](seen)[data.pairs.row[later]]
-        calibrators["strict"] = fit_calibrator(both, (data.outcome[later] == CONFIRMED).astype(np.float64))
-    return Bundle(family.family, as_of, models, features, keys, calibrators, {"contract": []})
+) -> dict[str, Calibrator]:
+    """Calibrate whether there will be anything to see, and the product of both probabilities."""
+    if OBSERVED not in models:
+        return {}
+    part, later = data.rows.part == CALIBRATE, data.in_part(CALIBRATE)
+    booster = Bundle("", "", {OBSERVED: models[OBSERVED]}, features).boosters()[OBSERVED]
+    matrix = design_matrix(features[OBSERVED], {name: data.customers[name] for name in features[OBSERVED]})
+    seen = np.asarray(booster.predict(matrix, num_threads=threads))
+    observed = fit_calibrator(seen[part], data.observed[part].astype(np.float64))
+    both = if_observed * observed(seen)[data.pairs.row[later]]
+    strict = fit_calibrator(both, (data.outcome[later] == CONFIRMED).astype(np.float64))
+    return {OBSERVED: observed, "strict": strict}
 
 
-def _certified(
-    history: History,
-    judge: OutcomeJudge,
-    family: TagFamily,
-    data: TagData,
-    everyone: DecisionRows,
-    bundle: Bundle,
-    names: Sequence[str],
-    threads: int,
-) -> tuple[list[Certificate], dict[str, float]]:
-    model = TagModel(bundle, family, threads)
-    chosen = _claims(data, score_part(data, CALIBRATE, model))
-    strength = prior_strength(chosen, len(names))
-    # The lowest of many thresholds that reach an aim reaches it partly by luck: aim above the promise.
-    aim = family.contract.precision + family.contract.slack / 2
-    thresholds = choose_thresholds(chosen, len(names), aim, strength)
-    census = everyone.take((everyone.part == CERTIFY) & (everyone.kind == CENSUS))
-    rates = base_rates(history, judge, family, census)
-    later = score_part(data, CERTIFY, model)
-    certificates = certify(_claims(data, later), names, thresholds, rates, family.contract, strength)
-    content = {"contract": [one.to_json() for one in certificates]}
-    certified = TagModel(
-        Bundle(
-            bundle.task,
-            bundle.as_of,
-            bundle.models,
-            bundle.features,
-            bundle.keys,
-            bundle.calibrators,
-            content,
-        ),
-        family,
-        threads,
-    )
-    # The scores do not depend on the contract, only what is given out does.
-    rescored = ScoredPart(
-        CERTIFY, later.chosen, certified.under_contract(later.scores, data.keys_of(later.chosen))
-    )
-    figures = evaluate_tags(
-        data, rescored, certified, dict(zip(names, rates.tolist(), strict=True)), len(census)
-    )
-    return certificates, figures | {
-        "prior_strength": strength,
-        "certified_tags": sum(one.certified for one in certificates),
-    }
-
-
-def _claims(data: TagData, scored: ScoredPart) -> Claims:
-    row = data.pairs.row[scored.chosen]
+def _claims(data: TagData, chosen: IntArray, probability: FloatArray) -> Claims:
+    row = data.pairs.row[chosen]
     return Claims(
-        data.pairs.code[scored.chosen],
-        scored.scores.probability_if_observed,
-        data.outcome[scored.chosen],
+        data.pairs.code[chosen],
+        probability,
+        data.outcome[chosen],
         data.rows.customer[row],
         data.rows.kind[row],
     )

@@ -13,7 +13,7 @@ import polars as pl
 
 from configs.settings import Settings
 from features.history import History
-from features.mapping import PropensityPlan
+from features.mapping import PropensityPlan, TagsPlan
 from features.outcomes import OutcomeJudge
 from features.tags import Candidate, TagFamily, carried_by
 from features.windows import DAY_30, HOUR_72, to_us
@@ -66,6 +66,10 @@ class Budget:
     clv_horizons_days: tuple[int, ...] = HORIZONS_DAYS
 
 
+BACKTEST_BUDGET = Budget(SamplingBudget(fit=60_000, calibrate=30_000, certify=40_000))
+"""For figures to be published: more of the history than an everyday run needs."""
+
+
 class Workbench:
     """History and decision rows of a training run; made once, shared by all tasks.
 
@@ -85,6 +89,8 @@ class Workbench:
         Further censuses to answer for, in a backtest; ``events`` then reach past ``as_of``.
     propensity_plans
         Per horizon the slices that a source's mapping names, in place of those that follow from ``as_of``.
+    tags_plan
+        The slices of the tag models, where a source's mapping says other than the usual.
 
     Raises
     ------
@@ -101,6 +107,7 @@ class Workbench:
         budget: Budget,
         test_days: Sequence[datetime] = (),
         propensity_plans: Mapping[str, PropensityPlan] | None = None,
+        tags_plan: TagsPlan | None = None,
     ) -> None:
         known = events.filter(pl.max_horizontal("event_time", "ingested_at") <= as_of.astimezone(UTC))
         if known.is_empty():
@@ -114,6 +121,7 @@ class Workbench:
         self.budget = budget
         self.test_days = test_days
         self.propensity_plans = propensity_plans or {}
+        self.tags_plan = tags_plan
         self.history = History(events, settings.zone, settings.publication_lag)
         self.judge = OutcomeJudge(self.history.columns, to_us(as_of))
         self.test_judge = OutcomeJudge(self.history.columns)
@@ -129,7 +137,7 @@ class Workbench:
     @cached_property
     def tag_slices(self) -> TagSlices:
         """Slices of the tag models."""
-        return tag_slices(self.as_of, self._first, self.settings.zone)
+        return tag_slices(self.as_of, self._first, self.settings.zone, plan=self.tags_plan)
 
     @cached_property
     def tag_rows(self) -> DecisionRows:

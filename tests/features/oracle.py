@@ -170,6 +170,9 @@ class Gaps:
         self.squared = 0
         latest: int | None = None
         for _, time in orders:
+            if latest is None or time > latest:
+                lead = 72 * 60 if latest is None else min((time - latest) // MINUTE, 72 * 60)
+                self.tally.add("lead", at.age(time), lead)
             if latest is not None and time > latest:
                 self.last_us = time - latest
                 age, minutes = at.age(time), (time - latest) // MINUTE

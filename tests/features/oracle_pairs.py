@@ -98,6 +98,9 @@ def pair_features(customer: CustomerAt, mine: Sequence[Event], of_all: KeyFacts)
         found[f"key_view_count_{w}"] = total("view", w)
         found[f"key_cart_count_{w}"] = total("add_to_cart", w)
     found |= {f"key_order_count_{w}": total("order", w) for w in W9}
+    for w in ("30d", "90d", "lifetime"):
+        lead, any_lead = gaps.tally("lead", w), Gaps(customer.orders, at).tally("lead", w)
+        found[f"key_share_of_lead_time_{w}"] = min(lead / any_lead, 1.0) if any_lead else nan
     found |= {f"key_spend_{w}_minor": total("spend", w) for w in ("72h", *LONG)}
     for w in ("72h", "7d", "30d", "90d"):
         found[f"key_share_of_attention_{w}"] = ratio(total("attention", w), of_customer("attention", w))

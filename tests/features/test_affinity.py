@@ -101,6 +101,10 @@ EXPECTED = {
     "key_share_of_last_30_orders": 3 / 5,
     "key_share_of_orders": 3 / 5,
     "key_share_of_orders_90d": 3 / 5,
+    # Every order lay ahead for three days: in 30 days one of tea of three, in all three of five.
+    "key_share_of_lead_time_30d": 1 / 3,
+    "key_share_of_lead_time_90d": 3 / 5,
+    "key_share_of_lead_time_lifetime": 3 / 5,
     "key_discounted_share_90d": 1 / 6,
     "key_trend_30d_90d": 1,
     # As of the midnight before: b's purchase an hour ago is not in it.

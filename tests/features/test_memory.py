@@ -98,8 +98,9 @@ def test_orders_their_gaps_and_ordinals_follow_from_the_sequence_in_which_they_b
             if memory.columns["order"][at]
         ]
         assert found == sequence
-        newest, gaps = NEVER, []
+        newest, gaps, leads = NEVER, [], []
         for _, time in sequence:
+            leads.append(min(max(time - newest, 0) // 60_000_000, 72 * 60) if time > newest else 0)
             gaps.append((time - newest) // 60_000_000 if NEVER < newest < time else None)
             newest = max(newest, time)
         is_order = memory.columns["order"][here] == 1
@@ -107,6 +108,7 @@ def test_orders_their_gaps_and_ordinals_follow_from_the_sequence_in_which_they_b
             ("gap_count", [gap is not None for gap in gaps]),
             ("gap_minutes", [gap or 0 for gap in gaps]),
             ("gap_minutes_squared", [(gap or 0) ** 2 for gap in gaps]),
+            ("lead_minutes", leads),
         ):
             values = memory.columns[name_of][here]
             assert values[is_order].tolist() == expected

@@ -69,7 +69,9 @@ def found(shop, tmp_path_factory):
 def test_tags_are_measured_on_the_days_the_mapping_names(shop, found):
     tags = found["tags"]
     assert set(tags) == RUN | {"interest", "test_days"}
-    assert set(tags["interest"]) >= TAGS | {"certified", "suspended", "contract"}
+    assert set(tags["interest"]) == TAGS | {
+        *("certified", "suspended", "certifying", "coverage_curve", "contract"),
+    }
     assert tags["test_days"] == {
         "first": "2024-05-20T00:00:00+00:00",
         "last": "2024-05-28T00:00:00+00:00",

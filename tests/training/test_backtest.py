@@ -16,6 +16,8 @@ from tests.training.made_spend import day, shoppers
 from tests.training.rhythmic_shop import OPENED, ZONE, join_directly, shop_events
 from tests.training.trained_shop import INTEREST
 from training.backtest import (
+    CURVE_FIGURES,
+    CURVE_PROMISES,
     BacktestDays,
     backtest_clv,
     backtest_propensity,
@@ -70,10 +72,22 @@ def test_tags_are_judged_by_what_happened_after_each_midnight(bench):
     assert found["precision_strict"] <= found["precision_observed"]
     assert found["n_customer_days"] == int((bench.tag_rows.part == TEST).sum())
     assert found["n_assigned"] > 50
-    assert set(found["certified"]).isdisjoint(found["suspended"])
+    assert set(found["certified"]).isdisjoint(each["tag"] for each in found["suspended"])
+    assert all(each["reason"] for each in found["suspended"])
+    assert {"precision_census", "precision_after_event"} <= set(found["certifying"])
     tried = round(found["n_assigned"] * found["precision_strict"] / found["precision_observed"])
     hits = round(found["n_assigned"] * found["precision_strict"])
     assert found["precision_wilson_low"] == pytest.approx(wilson_interval(hits, tried)[0])
+
+
+def test_the_coverage_curve_tells_what_other_promises_would_have_come_to(bench):
+    found = backtest_tags(bench, INTEREST, lambda service, rows: join_directly(bench.history, INTEREST)(rows))
+    curve = {point["promise"]: point for point in found["coverage_curve"]}
+    assert list(curve) == list(CURVE_PROMISES)
+    own = curve[INTEREST.contract.precision]
+    assert {name: own[name] for name in CURVE_FIGURES} == {name: found[name] for name in CURVE_FIGURES}
+    assigned = [point["n_assigned"] for point in curve.values()]
+    assert assigned[0] > assigned[-1]
 
 
 def test_the_rule_of_the_backtest_counts_attention_of_the_last_72_hours(bench):

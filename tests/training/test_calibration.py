@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from training.calibration import Calibrator, fit_calibrator, fit_isotonic
+from training.calibration import SLICE_LUCK, Calibrator, fit_calibrator, fit_isotonic, fit_tempered
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -135,3 +135,29 @@ def test_centred_calibration_tells_scores_of_one_step_apart_and_stays_calibrated
     assert len(np.unique(fresh)) > 9_900
     assert abs(fresh.mean() - outcomes[10_000:].mean()) < 0.02
     np.testing.assert_allclose(fresh, truth[10_000:], atol=0.08)
+
+
+def test_an_unlucky_slice_moves_tempered_probabilities_half_as_far() -> None:
+    scores = np.repeat([0.2, 0.8], 500)
+    unlucky = np.r_[np.arange(500) < 90, np.arange(500) < 390].astype(float)
+    tempered = fit_tempered(scores, unlucky, np.arange(1000))
+    np.testing.assert_allclose(tempered(np.array([0.2, 0.8])), [0.19, 0.79], atol=1e-9)
+
+
+def test_what_luck_cannot_explain_is_believed_as_far_as_it_goes_beyond_it() -> None:
+    scores = np.repeat([0.2, 0.8], 500)
+    outcomes = np.r_[np.arange(500) < 100, np.arange(500) < 300].astype(float)
+    # 0.2 off, where luck of the slice and of 500 customers has a variance of 0.0004 and 0.28 / 500
+    beyond = 1 - (SLICE_LUCK**2 + (300 * 0.2**2 + 200 * 0.8**2) / 500**2) / 0.2**2
+    alone = fit_tempered(scores, outcomes, np.arange(1000))(np.array([0.8]))
+    np.testing.assert_allclose(alone, 0.8 - 0.2 * beyond, atol=1e-9)
+    # of two customers in all, nothing certain is learnt
+    two = fit_tempered(scores, outcomes, np.arange(1000) % 2)(np.array([0.8]))
+    assert alone[0] < two[0] <= 0.7
+
+
+def test_tempered_probabilities_never_fall_as_scores_rise() -> None:
+    rng = np.random.default_rng(4)
+    scores = rng.uniform(0.05, 0.95, 2000)
+    tempered = fit_tempered(scores, (rng.random(2000) < scores**2).astype(float), rng.integers(0, 90, 2000))
+    assert (np.diff(tempered(np.linspace(0, 1, 301))) >= 0).all()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.mapping import Census, TagsPlan
 from training.errors import TrainingDataError
 from training.propensity_rows import PropensitySlices, propensity_slices
 from training.splits import Slice, TagSlices, midnight, tag_slices
@@ -154,3 +155,41 @@ def test_a_longer_horizon_needs_a_longer_history() -> None:
         match=r"propensity within 168 h as of 2024-03-26.*, 85 days before, where 94 are needed",
     ):
         propensity_slices(as_of, 168, first, zone)
+
+
+def planned(fit_until: date, calibrate_until: date, certify_until: date) -> TagsPlan:
+    return TagsPlan(
+        census=Census(first=date(2024, 6, 1), last=date(2024, 6, 11)),
+        fit_until=fit_until,
+        calibrate=Census(first=date(2024, 4, 20), last=calibrate_until),
+        certify=Census(first=date(2024, 5, 10), last=certify_until),
+    )
+
+
+def test_a_mapping_may_say_where_the_slices_lie() -> None:
+    zone = ZoneInfo("Europe/London")
+    plan = planned(date(2024, 4, 10), date(2024, 5, 1), date(2024, 5, 25))
+    found = tag_slices(midnight(date(2024, 6, 1), zone), datetime(2024, 1, 1, tzinfo=UTC), zone, plan=plan)
+    edges = [edge.date() for part in parts_of(found) for edge in (part.first, part.last)]
+    assert edges == [
+        *(date(2024, 1, 31), date(2024, 4, 10)),
+        *(date(2024, 4, 20), date(2024, 5, 1)),
+        *(date(2024, 5, 10), date(2024, 5, 25)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        (planned(date(2024, 4, 18), date(2024, 5, 1), date(2024, 5, 25)), "fit_until"),
+        (planned(date(2024, 4, 10), date(2024, 5, 8), date(2024, 5, 25)), "calibrate"),
+        (planned(date(2024, 4, 10), date(2024, 5, 1), date(2024, 5, 30)), "certify"),
+    ],
+)
+def test_a_planned_slice_whose_outcomes_reach_into_what_follows_is_refused(
+    plan: TagsPlan, field: str
+) -> None:
+    with pytest.raises(TrainingDataError, match=rf"evaluation\.tags\.{field} ends 2024"):
+        tag_slices(
+            datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC), ZoneInfo("UTC"), plan=plan
+        )
