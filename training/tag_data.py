@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from training.tag_model import Columns
 
 FloatArray = npt.NDArray[np.float64]
 FloatColumn = npt.NDArray[np.float32]
+
+ASKED_AT_ONCE = 1_000_000
+"""Claims whose features are fetched together: some 100 columns of each, in double precision."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def tag_data(
     judge
         What came of claims, as far as it was known at the model's instant.
     join
-        The feature service: given entity columns, the same rows with the model's inputs. It is asked slice
-        by slice, and the answers are kept in the models' single precision, to bound the memory used.
+        The feature service: given entity columns, the same rows with the model's inputs. It is asked part
+        by part, and the answers are kept in the models' single precision, to bound the memory used.
     test_judge
         What came of the claims of slice `TEST`, which a backtest knows.
 
@@ -95,8 +98,7 @@ def tag_data(
     affinities: dict[str, list[FloatColumn]] = {}
     customers: dict[str, list[FloatColumn]] = {}
     positions, kept_rows = [], []
-    for part in np.unique(part_of_claim).tolist():
-        chosen = np.flatnonzero(part_of_claim == part)
+    for chosen in asked_together(part_of_claim, claims.row):
         joined = join(claims.frame[chosen])
         distinct, first = np.unique(claims.row[chosen], return_index=True)
         positions.append(chosen)
@@ -126,6 +128,22 @@ def tag_data(
         outcome=outcome,
         observed=observed,
     )
+
+
+def asked_together(part: IntArray, row: IntArray, at_once: int = ASKED_AT_ONCE) -> Iterator[IntArray]:
+    """Divide claims by slice, and large slices further; the claims of a decision row stay together.
+
+    >>> [claims.tolist() for claims in asked_together(np.zeros(5, int), np.array([0, 0, 1, 1, 2]), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    for number in np.unique(part).tolist():
+        chosen = np.flatnonzero(part == number)
+        chosen = chosen[np.argsort(row[chosen], kind="stable")]
+        owners = row[chosen]
+        begins = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
+        # A group ends with the row that fills it.
+        wanted = np.unique(np.searchsorted(begins, np.arange(at_once, len(chosen), at_once)))
+        yield from np.split(chosen, begins[wanted[wanted < len(begins)]])
 
 
 def base_rates(history: History, judge: OutcomeJudge, family: TagFamily, rows: DecisionRows) -> FloatArray:

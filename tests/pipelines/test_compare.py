@@ -15,7 +15,7 @@ from features.windows import to_us
 from tests.small_shop import clean_environ
 from training import metrics
 from training.artifact import load_bundle
-from training.clv_bundle import load_model
+from training.clv_bundle import load_models
 from training.clv_inputs import ClvInputs
 from training.comparison_rows import AFTER_BOTH, CERTIFYING
 from training.model_inputs import features_read
@@ -160,7 +160,7 @@ def test_values_are_compared_with_what_was_spent_since(shop):
         .sort("customer_id")["amount_minor"]
         .fill_null(0)
     )
-    model = load_model(load_bundle(find_version(shop.home, "clv", "2").directory), threads=1)
+    model = load_models(load_bundle(find_version(shop.home, "clv", "2").directory), threads=1).models[0]
     settings = load_settings(shop.home.root, clean_environ()).settings
     history = History(shop.known, settings.zone, settings.publication_lag)
     rows = history.customer_rows(history.numbers(then.to_list()), np.full(len(then), to_us(at)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features import affinity, customer
 from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED
@@ -19,7 +21,7 @@ from tests.training.trained_shop import (
     outcome_by_hand,
 )
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, PairDecisions, pair_decisions
-from training.tag_data import base_rates, tag_data
+from training.tag_data import asked_together, base_rates, tag_data
 
 
 def test_claims_are_judged_as_looking_at_every_event_judges_them() -> None:
@@ -136,3 +138,23 @@ def test_base_rates_without_any_row_are_zero() -> None:
     nobody = shop_decisions().take(np.arange(0))
     assert base_rates(history, judge, INTEREST, nobody).tolist() == [0.0] * len(CATEGORIES)
     assert base_rates(history, judge, HIGH_INTENT, nobody).tolist() == [0.0]
+
+
+@given(
+    parts=st.lists(st.sampled_from([FIT, CALIBRATE, CERTIFY]), min_size=1, max_size=8),
+    owners=st.lists(st.integers(0, 7), max_size=40),
+    at_once=st.integers(1, 9),
+)
+def test_claims_are_asked_for_by_slice_and_those_of_a_row_together(
+    parts: list[int], owners: list[int], at_once: int
+) -> None:
+    row = np.array([owner % len(parts) for owner in owners], np.int64)
+    part = np.array(parts)[row] if len(row) else np.empty(0, np.int64)
+    asked = [chosen.tolist() for chosen in asked_together(part, row, at_once)]
+    assert sorted(claim for chosen in asked for claim in chosen) == list(range(len(row)))
+    for chosen in asked:
+        assert len(set(part[chosen])) == 1
+        # As few as can be: without its last row's claims it is below the limit.
+        assert sum(row[claim] != row[chosen[-1]] for claim in chosen) < at_once
+    of_row = [number for number, chosen in enumerate(asked) for _ in set(row[chosen])]
+    assert len(of_row) == len(set(row))
