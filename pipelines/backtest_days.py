@@ -58,7 +58,10 @@ def data_span(events: pl.DataFrame) -> Span:
     activity = events.filter(pl.col("event_type") != "contact")["event_time"]
     first, last = activity.min(), activity.max()
     if not (isinstance(first, datetime) and isinstance(last, datetime)):
-        raise CommandError("a backtest needs something that customers did; the home holds contacts only")
+        raise CommandError(
+            "a backtest needs something that customers did; the home holds contacts only",
+            "import views or purchases as well",
+        )
     return Span(first, last)
 
 
