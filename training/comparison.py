@@ -359,7 +359,7 @@ def _value(bench: Workbench, first: Bundle, second: Bundle, until: datetime) -> 
                 *(() if share < 1 else (found.low_minor, found.high_minor)),
                 seed=bench.settings.seed,
             ).items()
-            if name not in {figure.metric for figure in figures}
+            if name not in {figure.metric for figure in figures} and isinstance(value, int | float)
         }
         for one, found, share in zip(expected, said, shares, strict=True)
     ]

@@ -146,6 +146,7 @@ def test_versions_by_number_the_other_way_round_mirror_the_difference(shop, comp
 
 def test_values_are_compared_with_what_was_spent_since(shop):
     run = shop.run("compare", "2", "3", "--task", "clv", "--json")
+    assert run.code == 0, run.err
     (part,) = run.json["models"][0]["parts"]
     assert part["rows_are"].startswith(AFTER_BOTH)
     assert "35 of 90 days are over" in part["rows_are"]
