@@ -93,7 +93,11 @@ FEW = [
     ("contacts only", ["train"], ["0 customers who did something", "0 customers who bought something"]),
     ("contacts only", ["backtest", "tags"], ["holds contacts only"]),
     ("contacts only", ["backtest", "clv"], ["holds contacts only"]),
-    ("20 days", ["train", "tags", "propensity", "clv"], ["20 days before, where 82 are needed", "CLV needs at least 60 days", "got 19"]),
+    (
+        "20 days",
+        ["train", "tags", "propensity", "clv"],
+        ["20 days before, where 82 are needed", "CLV needs at least 60 days", "got 19"],
+    ),
     ("20 days", ["train", "tags"], ["the data begins 2024-01-01", "an instant not before 2024-03-23"]),
     ("20 days", ["backtest", "tags"], ["a backtest needs 90 days"]),
     ("20 days", ["backtest", "propensity"], ["a backtest needs 90 days"]),
