@@ -26,9 +26,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
 THREADS = 2
-SETTLE_SECONDS = 1.0
-"""Before each call: libraries give memory back in the background, which the next side would pay for."""
-
 ERR = Console(stderr=True)
 
 
@@ -111,7 +108,6 @@ def in_turn(
                 label = "warming up" if is_warm_up else f"round {turn + (not warm_up)} of {rounds}"
                 progress.update(task, description=f"{label}: {name}")
                 gc.collect()
-                time.sleep(SETTLE_SECONDS)
                 begun = time.perf_counter()
                 side()
                 taken = time.perf_counter() - begun
