@@ -208,7 +208,7 @@ class Catalogue(Generic[Rows]):
             If there is no feature of a name.
         """
         wanted = self._entries.keys() if names is None else set(names)
-        if unknown := sorted(wanted - self._entries.keys()):
+        if names is not None and (unknown := sorted(wanted - self._entries.keys())):
             raise ValueError(f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], list(self._entries))}")
         made = {}
         for name, (definition, function) in self._entries.items():
