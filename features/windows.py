@@ -181,9 +181,10 @@ class WindowRows:
         self.instants = instants
         self.boundary = instants if boundary is None else boundary
         self._by_instant = by_instant
-        self._few: FewEvents | None = None
+        self.few: FewEvents | None = None
+        """The rows over a handful of events, where all sums are made at once; None where there are more."""
         if len(keys) * len(memory) <= few_cells:
-            self._few = FewEvents(memory, keys, instants, self.boundary)
+            self.few = FewEvents(memory, keys, instants, self.boundary)
 
     @cached_property
     def _search(self) -> SortedRows:
@@ -223,8 +224,8 @@ class WindowRows:
         """
         if window_us is not None:
             check_length(window_us)
-        if self._few is not None:
-            return self._few.sum(measure, window_us)
+        if self.few is not None:
+            return self.few.sum(measure, window_us)
         return self._search.placed(self._search.sum(measure, window_us))
 
     def sums(self, measures: Sequence[Measure], windows_us: Sequence[int | None]) -> Sums:
@@ -241,7 +242,7 @@ class WindowRows:
         """
         for window_us in windows_us:
             check_length(window_us)
-        if self._few is None:
+        if self.few is None:
             return self._search.sums(measures, windows_us)
         return {(one, length): self.sum(one, length) for one in measures for length in windows_us}
 
@@ -250,14 +251,9 @@ class WindowRows:
 
         This is what a long window adds to a profile made at the boundary.
         """
-        if self._few is not None:
-            return self._few.newly_known_sum(measure, window_us)
+        if self.few is not None:
+            return self.few.newly_known_sum(measure, window_us)
         return self._search.placed(self._search.newly_known_sum(measure, window_us))
-
-    @property
-    def few(self) -> FewEvents | None:
-        """The rows over a handful of events, where all sums are made at once; None where there are more."""
-        return self._few
 
     def distinct(self, event_types: tuple[str, ...], column: str, window_us: int | None) -> IntArray:
         """Count the different values of a column among events of some types in the window at each instant.
@@ -279,8 +275,8 @@ class WindowRows:
             If ``window_us`` is not positive.
         """
         check_length(window_us)
-        if self._few is not None:
-            return self._few.distinct(event_types, column, window_us)
+        if self.few is not None:
+            return self.few.distinct(event_types, column, window_us)
         return self._search.placed(self._search.distinct(event_types, column, window_us))
 
     def latest(self, event_types: tuple[str, ...], column: str = "event_time") -> IntArray:
@@ -295,8 +291,8 @@ class WindowRows:
         -------
         Shape (n_rows,), int64; `NEVER` where there is none.
         """
-        if self._few is not None:
-            return self._few.latest(event_types, column)
+        if self.few is not None:
+            return self.few.latest(event_types, column)
         return self._search.placed(self._search.latest(event_types, column))
 
     def earliest(self, event_types: tuple[str, ...]) -> IntArray:

@@ -9,6 +9,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from monitoring.charts import Tick
+from monitoring.page import page_environment
 from monitoring.roi import Assumptions, CampaignReturn, Estimate
 from monitoring.targeting import RANDOM, TargetingCurve
 
@@ -74,15 +75,7 @@ def render_roi(figures: RoiFigures, *, version: str) -> str:
     version
         Of Tagtide, for the foot of the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("monitoring", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = page_environment()
     zone = ZoneInfo(figures.time_zone)
     environment.filters.update(
         count=lambda value: f"{value:,}",

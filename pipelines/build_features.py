@@ -14,7 +14,7 @@ import typer
 
 from configs.home import Home
 from configs.settings import Settings
-from pipelines.instants import instant_option
+from pipelines.instants import AsOf, instant_option
 from pipelines.invocation import Invocation, JsonFlag
 
 if TYPE_CHECKING:
@@ -293,12 +293,7 @@ def build_features(
 
 def command(
     ctx: typer.Context,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
-        ),
-    ] = None,
+    as_of: AsOf = None,
     full: Annotated[
         bool, typer.Option("--full", help="Compute every profile, also of customers who cannot have changed.")
     ] = False,

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
+import typer
+
 from pipelines.errors import CommandError
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
+    ),
+]
+"""The instant that commands on a home's whole history take."""
 
 
 def instant_option(text: str, option: str, zone: ZoneInfo) -> datetime:

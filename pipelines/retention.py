@@ -14,6 +14,7 @@ import typer
 from configs.home import Home
 from configs.settings import Settings
 from pipelines.build_features import Say, asked_or_latest, open_workbench
+from pipelines.instants import AsOf
 from pipelines.invocation import Invocation, JsonFlag, plain
 
 if TYPE_CHECKING:
@@ -80,12 +81,7 @@ def report_retention(
 
 def command(
     ctx: typer.Context,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
-        ),
-    ] = None,
+    as_of: AsOf = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to; [dim]default: HOME/reports/retention[/dim]"),

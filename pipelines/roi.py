@@ -30,6 +30,7 @@ from monitoring.held_out import (
 )
 from monitoring.roi import Assumptions
 from pipelines.build_features import Say, asked_or_latest, write_snapshots
+from pipelines.instants import AsOf
 from pipelines.invocation import Invocation, JsonFlag, plain
 from pipelines.tag_families import names_in
 
@@ -256,12 +257,7 @@ def command(
     held_out: Annotated[
         int, typer.Option("--held-out", min=0, help="Campaigns to judge rankings by; 0 trains nothing.")
     ] = HELD_OUT,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
-        ),
-    ] = None,
+    as_of: AsOf = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to; [dim]default: HOME/reports/roi[/dim]"),

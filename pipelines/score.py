@@ -17,6 +17,7 @@ from configs.settings import Settings
 from features.events import INSTANT
 from pipelines.build_features import asked_or_latest
 from pipelines.errors import CommandError, MissingStepError
+from pipelines.instants import AsOf
 from pipelines.invocation import Invocation, JsonFlag
 from training.high_value import TAG_ID as HIGH_VALUE
 
@@ -264,12 +265,7 @@ def _reason_rows(name: str, as_of: datetime, scores: CustomerScores) -> Iterator
 
 def command(
     ctx: typer.Context,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
-        ),
-    ] = None,
+    as_of: AsOf = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to; [dim]default: HOME/scores/INSTANT[/dim]"),

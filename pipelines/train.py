@@ -16,6 +16,7 @@ from configs.home import Home
 from configs.settings import Settings
 from pipelines.build_features import asked_or_latest, open_workbench, write_snapshots
 from pipelines.errors import CommandError
+from pipelines.instants import AsOf
 from pipelines.invocation import Invocation, JsonFlag
 from pipelines.parameter_search import NO_SEARCH, ParameterSearch
 from pipelines.registering import Fitted, register
@@ -343,12 +344,7 @@ def _fitted(bundle: Bundle, found: Found | None, scored: Scored) -> Fitted:
 def command(
     ctx: typer.Context,
     what: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(WHAT)}.")] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            "--as-of", metavar="ISO", help="Instant; [dim]default: when the last event became known[/dim]"
-        ),
-    ] = None,
+    as_of: AsOf = None,
     families: Annotated[
         str, typer.Option("--families", metavar="NAMES", help="Tag families, separated by commas.")
     ] = "",
