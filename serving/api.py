@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 
@@ -17,22 +16,23 @@ from configs.settings import Settings
 from features.packed_store import PackedStore
 from serving.answers import Answers
 from serving.clock import Clock
+from serving.customer_routes import CustomerRoutes
 from serving.envelope import Envelope, on_api_error, on_http_exception
 from serving.errors import ApiError
+from serving.event_routes import EventRoutes
 from serving.live_tags import LiveTags
 from serving.measures import Measures
+from serving.openapi import Endpoints
+from serving.readers import Readers
 from serving.readiness import Check, Readiness
-from serving.routes import OPERATIONS, Routes
 from serving.scores import ScorerHolder
 from serving.security import BearerAuth
+from serving.service_routes import ServiceRoutes
 from serving.stream import Writer
 from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
 from serving.tag_queue import TagQueue
 from serving.tagging import ClaimLedger, Tagging
 from serving.upkeep import Background, Upkeep, until_due
-
-READERS = 2
-"""Threads that score for reads: more would only take turns."""
 
 
 def create_app(
@@ -121,7 +121,27 @@ def create_app(
         },
     )
     answers = Answers(live_tags, scorers, clock, identities)
-    routes = Routes(settings, store, live_tags, clock, writer, tags, upkeep, readiness, measures, answers)
+    readers = Readers()
+    endpoints: list[Endpoints] = [
+        EventRoutes(settings, clock, writer, answers, readers),
+        CustomerRoutes(settings, answers, readers),
+    ]
+    described = [operation for one in endpoints for operation in one.operations]
+    endpoints.append(
+        ServiceRoutes(
+            store,
+            live_tags,
+            clock,
+            writer,
+            tags,
+            upkeep,
+            readiness,
+            measures,
+            answers,
+            readers,
+            described,
+        )
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -134,22 +154,28 @@ def create_app(
         await asyncio.to_thread(writer.start)
         for thread in threads:
             thread.start()
-        routes.readers = ThreadPoolExecutor(READERS, "tagtide-reader")
+        readers.start()
         try:
             yield
         finally:
             for thread in threads:
                 await asyncio.to_thread(thread.stop)
             await asyncio.to_thread(writer.stop)
-            routes.readers.shutdown()
+            readers.stop()
             if close is not None:
                 close()
 
-    templates = {one.name: one.path for one in OPERATIONS}
+    operations = [(one, operation) for one in endpoints for operation in one.operations]
+    templates = {operation.name: operation.path for _, operation in operations}
     app = Starlette(
         routes=[
-            Route(_starlette_path(one.path), getattr(routes, one.name), methods=[one.method], name=one.name)
-            for one in OPERATIONS
+            Route(
+                _starlette_path(operation.path),
+                getattr(one, operation.name),
+                methods=[operation.method],
+                name=operation.name,
+            )
+            for one, operation in operations
         ],
         middleware=[Middleware(Envelope, auth=auth, measures=measures, templates=templates)],
         exception_handlers={ApiError: on_api_error, HTTPException: on_http_exception},
@@ -174,4 +200,5 @@ def _reached(store: PackedStore) -> str:
 
 
 def _starlette_path(path: str) -> str:
-    return path.replace("{customer_id}", "{customer_id:path}")
+    # Ids may hold slashes.
+    return path.replace("_id}", "_id:path}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from serving.schemas import ErrorReply
+
+Scope = Literal["read", "write", "admin"]
+"""What a bearer token may be good for: asking, posting, or everything."""
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -32,6 +35,8 @@ class Operation:
         OpenAPI parameter objects.
     is_open
         Whether it needs no bearer token.
+    scope
+        What a bearer token must be good for.
     """
 
     method: str
@@ -45,6 +50,15 @@ class Operation:
     errors: Sequence[int] = ()
     parameters: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     is_open: bool = False
+    scope: Scope = "read"
+
+
+class Endpoints(Protocol):
+    """Routes that belong together: operations, and one coroutine for each, called like its operation."""
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """What is answered."""
 
 
 PROBES = (

@@ -1,0 +1,85 @@
+"""Customers are asked about by HTTP."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from configs.settings import Settings
+from features.events import shown
+from serving.answers import Answers
+from serving.errors import InvalidRequest
+from serving.http_messages import id_in_path, is_id, json_body, json_reply
+from serving.intake import read_ids
+from serving.openapi import Operation
+from serving.readers import Readers
+from serving.schemas import ID, CustomerReply, Detail, PredictionsReply, PredictionsRequest
+
+
+class CustomerRoutes:
+    """Many customers at once, or one with reasons."""
+
+    operations = (
+        Operation(
+            "POST",
+            "/v1/predictions:batchGet",
+            "post_predictions",
+            "Ask about customers",
+            "Live tags, purchase propensity, lifetime value and life-cycle stage of up to 500 customers. An "
+            "unknown customer has status `cold_start` and the population's priors.",
+            PredictionsRequest,
+            PredictionsReply,
+            200,
+            (400, 413, 415, 422, 503),
+        ),
+        Operation(
+            "GET",
+            "/v1/customers/{customer_id}",
+            "get_customer",
+            "Ask about one customer",
+            "The same for one customer, with the reasons that speak for each tag now.",
+            None,
+            CustomerReply,
+            200,
+            (422, 503),
+            (
+                {
+                    "name": "customer_id",
+                    "in": "path",
+                    "required": True,
+                    "description": f"{ID}; may contain `/`",
+                    "schema": {"type": "string"},
+                },
+            ),
+        ),
+    )
+
+    def __init__(self, settings: Settings, answers: Answers, readers: Readers) -> None:
+        self._settings = settings
+        self._answers = answers
+        self._readers = readers
+
+    async def post_predictions(self, request: Request) -> Response:
+        """Answer about many customers."""
+        body = await json_body(request, self._settings.max_body_bytes)
+        asked = read_ids(body, most=self._settings.max_batch_ids)
+        errors = [
+            Detail(index, "customer_ids", shown(one), ID) for index, one in enumerate(asked) if not is_id(one)
+        ]
+        customers = [one for one in asked if is_id(one)]
+        if not customers:
+            raise InvalidRequest("no id could be answered", errors)
+        answer = await self._readers.run(lambda: self._answers.predict(customers))
+        return json_reply(
+            PredictionsReply(
+                answer.as_of, answer.model_version, request.state.request_id, answer.customers, errors
+            )
+        )
+
+    async def get_customer(self, request: Request) -> Response:
+        """Answer about one customer, with reasons."""
+        customer = id_in_path(request)
+        answer = await self._readers.run(lambda: self._answers.predict([customer], with_reasons=True))
+        return json_reply(
+            CustomerReply(answer.as_of, answer.model_version, request.state.request_id, answer.customers[0])
+        )

@@ -1,0 +1,102 @@
+"""Events come in by HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from configs.settings import Settings
+from features.events import shown
+from serving.answers import Answers
+from serving.clock import Clock
+from serving.errors import InvalidRequest
+from serving.http_messages import json_body, json_reply
+from serving.intake import Posted, read_posted
+from serving.openapi import Operation
+from serving.readers import Readers
+from serving.schemas import CustomerTags, Detail, EventsReply, EventsRequest
+from serving.stream import Writer
+
+SMALL_BODY_BYTES = 100_000
+"""A body up to this size is parsed where it is, in under a millisecond."""
+
+
+class EventRoutes:
+    """`POST /v1/events`."""
+
+    operations = (
+        Operation(
+            "POST",
+            "/v1/events",
+            "post_events",
+            "Post events",
+            "Stores 1 to 1000 events. Before the reply they are durable, and the next answer's propensities "
+            "know them; tags follow, unless the reply is asked to wait for them. Good rows go on where others "
+            "are refused; `errors` names those by index. Sending the same event again changes nothing.",
+            EventsRequest,
+            EventsReply,
+            202,
+            (400, 413, 415, 422, 429, 503),
+            (
+                {
+                    "name": "return",
+                    "in": "query",
+                    "required": False,
+                    "description": "`tags`: wait until the tags of the customers posted know these "
+                    "events, and return those that are live",
+                    "schema": {"type": "string", "enum": ["tags"]},
+                },
+            ),
+            scope="write",
+        ),
+    )
+
+    def __init__(
+        self, settings: Settings, clock: Clock, writer: Writer, answers: Answers, readers: Readers
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._writer = writer
+        self._answers = answers
+        self._readers = readers
+
+    async def post_events(self, request: Request) -> Response:
+        """Store events."""
+        wanted = request.query_params.get("return")
+        if wanted not in (None, "tags"):
+            raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
+        body = await json_body(request, self._settings.max_body_bytes)
+        posted = await self._parsed(body)
+        done = self._writer.submit(posted, with_tags=wanted is not None)
+        # Shielded: a sender that hangs up must not cancel what other senders' events wait with.
+        written = await asyncio.shield(asyncio.wrap_future(done))
+        if not (written.accepted or written.duplicates or written.erased):
+            raise InvalidRequest("no event could be taken", written.errors)
+        customers: list[CustomerTags] | msgspec.UnsetType = msgspec.UNSET
+        if wanted is not None:
+            customers = await self._readers.run(lambda: self._answers.tags(written.customers))
+        reply = EventsReply(
+            accepted=written.accepted,
+            duplicates=written.duplicates,
+            erased=written.erased,
+            errors=written.errors,
+            as_of=self._answers.now(),
+            model_version=self._answers.versions,
+            request_id=request.state.request_id,
+            customers=customers,
+        )
+        return json_reply(reply, 202)
+
+    async def _parsed(self, body: bytes) -> Posted:
+        def parse() -> Posted:
+            return read_posted(
+                body,
+                arrival_us=self._clock.now_us(),
+                clock=self._clock.kind,
+                most=self._settings.max_batch_events,
+            )
+
+        return parse() if len(body) <= SMALL_BODY_BYTES else await self._readers.run(parse)
