@@ -34,8 +34,8 @@ class EventRoutes:
             "post_events",
             "Post events",
             "Stores 1 to 1000 events. Before the reply they are durable, and the next answer's propensities "
-            "know them; tags follow, unless the reply is asked to wait for them. Good rows go on where others "
-            "are refused; `errors` names those by index. Sending the same event again changes nothing.",
+            "know them; tags follow, unless the reply is asked to wait for them. Good rows go on where "
+            "others are refused; `errors` names those by index. The same event again changes nothing.",
             EventsRequest,
             EventsReply,
             202,
