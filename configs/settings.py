@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ NOT_SETTINGS = frozenset({"TAGTIDE_DATA", "TAGTIDE_HOME"})
 class Settings(BaseModel):
     """Everything that can be configured, with its unit in the name.
 
-    Secrets (``api_token``, ``redis_url``, ``database_url``, ``erasure_key``) come from the environment only.
+    Secrets (`ENVIRONMENT_ONLY`) come from the environment only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +57,25 @@ class Settings(BaseModel):
     max_batch_events: int = Field(ge=1, le=100_000, description="most events of one request")
     max_batch_ids: int = Field(ge=1, le=100_000, description="most ids of one prediction request")
     max_body_bytes: int = Field(ge=1024, description="largest request body read")
+    consent_default: Literal["allow", "deny"] = Field(
+        description="what holds for a purpose about which a customer has said nothing"
+    )
+    contacts_per_day: int = Field(
+        ge=0, le=1000, description="most contacts of a customer in 24 hours, from whatever source"
+    )
+    contacts_per_week: int = Field(ge=0, le=1000, description="most contacts of a customer in 7 days")
+    quiet_hours_from: time = Field(
+        description="nobody is contacted from this time of their day on, HH:MM in quotes"
+    )
+    quiet_hours_until: time = Field(
+        description="end of the quiet hours; the same as their beginning: there are none"
+    )
+    webhook_attempts: int = Field(
+        ge=1, le=100, description="a message that was refused so often becomes a dead letter"
+    )
+    webhook_timeout_seconds: int = Field(
+        ge=1, le=60, description="how long the receiver of a message may take"
+    )
     api_token: SecretStr | None = Field(
         default=None, description="bearer token of the HTTP service; environment only"
     )
@@ -70,12 +89,27 @@ class Settings(BaseModel):
         min_length=16,
         description="secret that erased ids are hashed with; environment only; default: HOME/erasure.key",
     )
+    webhook_url: SecretStr | None = Field(
+        default=None, description="where triggers and tag changes are posted; environment only"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="what messages are signed with, several separated by commas; environment only",
+    )
 
     @field_validator("time_zone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError(f"no such time zone{did_you_mean(value, available_timezones())}")
+        return value
+
+    @field_validator("quiet_hours_from", "quiet_hours_until")
+    @classmethod
+    def _local_time(cls, value: time) -> time:
+        if value.tzinfo is not None or value.second or value.microsecond:
+            raise ValueError("expected HH:MM of the customer's day")
         return value
 
     @property
@@ -94,7 +128,9 @@ class Settings(BaseModel):
         return timedelta(hours=self.lateness_allowance_hours)
 
 
-ENVIRONMENT_ONLY = frozenset({"api_token", "redis_url", "database_url", "erasure_key"})
+ENVIRONMENT_ONLY = frozenset(
+    {"api_token", "redis_url", "database_url", "erasure_key", "webhook_url", "webhook_secret"}
+)
 
 
 @dataclass(frozen=True)

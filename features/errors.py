@@ -6,6 +6,7 @@ TagtideError
 ├── WindowError              a window that is not one
 ├── TagCatalogueError        a tag family's declaration
 ├── IdentityError            links between ids, tombstones, and the key they are made with
+├── ConsentError             what customers agreed to, and when they were contacted
 └── FeatureStoreError        Feast, its stores, or a feature that is missing
 """
 
@@ -32,6 +33,10 @@ class TagCatalogueError(TagtideError):
 
 class IdentityError(TagtideError):
     """Ids cannot be linked, unlinked or erased as asked, or their tables cannot be read."""
+
+
+class ConsentError(TagtideError):
+    """What customers agreed to, or when they were contacted, cannot be read or written."""
 
 
 class FeatureStoreError(TagtideError):

@@ -1,0 +1,83 @@
+"""Tables of one store in the home's database: made where they are missing, written in transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from configs.errors import TagtideError
+
+CHUNK = 500
+"""Ids named in one statement."""
+
+DIALECTS = ("sqlite", "postgresql")
+
+SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""Type of a column that numbers its rows: SQLite does so only if the type is exactly INTEGER."""
+
+
+class HomeTables:
+    """The tables of one store.
+
+    Parameters
+    ----------
+    engine
+        From `features.event_log.open_engine`.
+    metadata
+        The tables, made at once where they are missing.
+    what
+        The store's name in messages.
+    error
+        What is raised where the database refuses.
+
+    Raises
+    ------
+    TagtideError
+        If the database refuses, or is of another kind than SQLite or PostgreSQL.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, metadata: sa.MetaData, what: str, error: type[TagtideError]
+    ) -> None:
+        self._engine = engine
+        self._what = what
+        self._error = error
+        if engine.dialect.name not in DIALECTS:
+            raise error(
+                f"{what}: the database is {engine.dialect.name!r}; expected one of {', '.join(DIALECTS)}",
+                "set TAGTIDE_DATABASE_URL to such a URL, or unset it to use SQLite in the home",
+            )
+        self.is_postgresql = engine.dialect.name == "postgresql"
+        with self.transaction() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+
+    def insert(self, table: sa.Table) -> Any:
+        """Return an INSERT of the database's kind, which knows what to do on a conflict."""
+        return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Begin a transaction and end it: all or nothing.
+
+        Raises
+        ------
+        TagtideError
+            If the database refuses; the message holds the driver's words and no value of a row.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            raise self._error(
+                f"{self._what}: the database refused: {str(cause).splitlines()[0]}",
+                "check the database and its disk",
+            ) from None
