@@ -1,7 +1,9 @@
 """Errors of the service: those that stop it, and those it answers with.
 
 TagtideError
-└── ServingError             the service cannot start or keep running
+├── ServingError             the service cannot start or keep running
+├── OutboxError              messages that wait cannot be read or written
+└── TriggerError             a trigger is declared wrongly, or what is pending cannot be read or written
 
 ApiError                     becomes one reply in the error form
 ├── BadRequest               400 the body is not JSON
@@ -26,6 +28,14 @@ from serving.schemas import Detail
 
 class ServingError(TagtideError):
     """The service cannot start or keep running."""
+
+
+class OutboxError(TagtideError):
+    """Messages that wait cannot be read or written."""
+
+
+class TriggerError(TagtideError):
+    """A trigger is declared wrongly, or what is pending cannot be read or written."""
 
 
 class ApiError(Exception):

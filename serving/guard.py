@@ -60,12 +60,12 @@ class Verdict:
     ----------
     reason
         Why not; None if it is allowed.
-    again_at_us
-        When the quiet hours end, where they are the only reason; else None.
+    is_only_quiet
+        Whether the quiet hours are the only reason: at their end (`quiet_end_us`) it may be asked again.
     """
 
     reason: str | None = None
-    again_at_us: int | None = None
+    is_only_quiet: bool = False
 
     @property
     def is_allowed(self) -> bool:
@@ -100,7 +100,7 @@ def judge(standing: Standing, limits: Limits, now_us: int) -> Verdict:
         return Verdict(f"frequency cap: {limits.per_week} a week")
     if is_quiet(now_us, limits, standing.zone):
         shown = f"{limits.quiet_from:%H:%M}-{limits.quiet_until:%H:%M}"
-        return Verdict(f"quiet hours: {shown}", quiet_end_us(now_us, limits, standing.zone))
+        return Verdict(f"quiet hours: {shown}", is_only_quiet=True)
     return ALLOWED
 
 

@@ -26,6 +26,14 @@ class Measures:
         Time from a post to its events being durable and in the memories.
     waiting_customers, tagging_lag
         Customers whose tags are to be evaluated, and how long the first has waited, seconds.
+    triggers
+        Triggers by what became of them: sent, blocked, recorded.
+    deliveries
+        Attempts to deliver a message, by what came of them: delivered, failed, dead.
+    delivered_seconds
+        Time from a message being enqueued to its being taken.
+    outbox_waiting, outbox_dead, outbox_oldest
+        Messages that wait, dead letters, and how long the first message has waited, seconds.
     """
 
     def __init__(self) -> None:
@@ -57,6 +65,25 @@ class Measures:
         self.tagging_lag = Gauge(
             "tagtide_tagging_lag_seconds",
             "How long the first customer has waited for its tags",
+            registry=self.registry,
+        )
+        self.triggers = Counter("tagtide_triggers", "Triggers fired", ["result"], registry=self.registry)
+        self.deliveries = Counter(
+            "tagtide_deliveries", "Attempts to deliver a message", ["result"], registry=self.registry
+        )
+        self.delivered_seconds = Histogram(
+            "tagtide_enqueued_to_delivered_seconds",
+            "Time from a message being enqueued to its being taken",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.outbox_waiting = Gauge(
+            "tagtide_outbox_waiting", "Messages that wait to be delivered", registry=self.registry
+        )
+        self.outbox_dead = Gauge("tagtide_outbox_dead", "Dead letters", registry=self.registry)
+        self.outbox_oldest = Gauge(
+            "tagtide_outbox_oldest_seconds",
+            "How long the first message has waited",
             registry=self.registry,
         )
 
