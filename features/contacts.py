@@ -111,12 +111,13 @@ class Contacts:
         """Let go of what was known of customers whose contacts a transaction added."""
         self._cache.drop(customers)
 
-    def take_back(self, keys: Sequence[str], connection: sa.Connection) -> None:
-        """Remove contacts that did not come about."""
-        for start in range(0, len(keys), CHUNK):
-            some = CONTACTS.c.key.in_(keys[start : start + CHUNK])
-            connection.execute(sa.delete(CONTACTS).where(some))
-        self._cache.count_removal(connection)
+    def take_back(self, keys: Sequence[str]) -> None:
+        """Remove contacts that did not come about; those of other keys stay."""
+        with self._tables.transaction() as connection:
+            for start in range(0, len(keys), CHUNK):
+                some = CONTACTS.c.key.in_(keys[start : start + CHUNK])
+                connection.execute(sa.delete(CONTACTS).where(some))
+            self._cache.count_removal(connection)
 
     def prune(self, now_us: int) -> int:
         """Remove contacts that count for nothing any more; return how many."""

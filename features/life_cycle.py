@@ -144,6 +144,30 @@ def advance(
     return Step(kept, tuple(changes), tuple(claims))
 
 
+def withdraw(
+    records: Mapping[str, TagRecord], now_us: int, *, reason: str, renew_after_us: int
+) -> Step:
+    """End every live tag of a customer for a reason that is not in the evidence, such as withdrawn consent.
+
+    Parameters
+    ----------
+    records, now_us, renew_after_us
+        As in `advance`.
+    reason
+        Written into the changes.
+    """
+    kept: dict[str, TagRecord] = {}
+    changes: list[Change] = []
+    for tag_id, before in sorted(records.items()):
+        after = _expired(before, now_us, changes)
+        if after is not None and after.state in LIVE_STATES:
+            changes.append(Change(tag_id, now_us, after.state, "withdrawn", reason))
+            after = msgspec.structs.replace(after, state="withdrawn")
+        if after is not None and now_us - after.claimed_at_us < renew_after_us:
+            kept[tag_id] = after
+    return Step(kept, tuple(changes), ())
+
+
 def erase(records: Mapping[str, TagRecord], now_us: int) -> tuple[Change, ...]:
     """End every live tag because its customer asked to be forgotten."""
     return tuple(

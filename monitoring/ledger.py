@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -143,8 +143,19 @@ class Ledger:
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
-    def record(self, claims: Sequence[Claim], transitions: Sequence[Transition] = ()) -> None:
+    def record(
+        self,
+        claims: Sequence[Claim],
+        transitions: Sequence[Transition] = (),
+        *,
+        within: Callable[[sa.Connection], None] | None = None,
+    ) -> None:
         """Store claims and transitions in one transaction; what is stored already stays as it is.
+
+        Parameters
+        ----------
+        within
+            Writes what is to be stored with them or not at all, in the same transaction.
 
         Raises
         ------
@@ -156,6 +167,8 @@ class Ledger:
         with self._transaction() as connection:
             self._add(connection, CLAIMS, rows)
             self._add(connection, TRANSITIONS, steps)
+            if within is not None:
+                within(connection)
 
     def record_predictions(self, predictions: Sequence[Prediction]) -> None:
         """Store served propensities; the same (customer, horizon, instant) twice is stored once."""

@@ -170,6 +170,11 @@ class TagQueue:
         with self.turns:
             self._tagging.recover(self._clock.now_us())
 
+    def reconsider(self, customers: Sequence[str]) -> None:
+        """Evaluate customers now, in the calling thread, for another reason than an event of theirs."""
+        with self.turns:
+            self._tagging.evaluate(customers, self._clock.now_us(), origin="sweep")
+
     def drain(self) -> None:
         """Evaluate whatever waits, in the calling thread."""
         while self._step():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
+import sqlalchemy as sa
 
-from features.life_cycle import Evidence, Step, TagRecord, advance
+from features.life_cycle import Evidence, Step, TagRecord, advance, withdraw
 from monitoring.claims import Claim, ClaimKind, Origin, Transition
 from serving.claim_recovery import adopt
 from serving.live_tags import KEPT_US, LiveTags
+from serving.permissions import NOT_ALLOWED
 from serving.scores import CustomerScores, ScoredTag, ScorerHolder
 
 CONTROL_SHARE = 0.002
@@ -21,7 +24,13 @@ CONTROL_SHARE = 0.002
 class ClaimLedger(Protocol):
     """Where claims are written down; see `monitoring.ledger.Ledger`."""
 
-    def record(self, claims: Sequence[Claim], transitions: Sequence[Transition] = ()) -> None:
+    def record(
+        self,
+        claims: Sequence[Claim],
+        transitions: Sequence[Transition] = (),
+        *,
+        within: Callable[[sa.Connection], None] | None = None,
+    ) -> None:
         """Store claims and transitions in one transaction; what is stored already stays as it is."""
 
     def read(self, *, since_us: int | None = None) -> pl.DataFrame:
@@ -29,6 +38,40 @@ class ClaimLedger(Protocol):
 
     def read_transitions(self, *, since_us: int | None = None) -> pl.DataFrame:
         """Return transitions after an instant."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step of one customer's tags.
+
+    Attributes
+    ----------
+    before
+        The customer's tags until then, by tag id.
+    """
+
+    customer_id: str
+    before: Mapping[str, TagRecord]
+    step: Step
+
+
+class Consenting(Protocol):
+    """Knows whose behaviour may not be looked at; see `serving.permissions.Permissions`."""
+
+    def without_profiling(self, customers: Sequence[str]) -> Collection[str]:
+        """Return those of some customers."""
+
+
+class News(Protocol):
+    """Hears of every evaluation; see `serving.tag_news.TagNews`."""
+
+    def of(
+        self, moves: Sequence[Move], scores: Mapping[str, CustomerScores], now_us: int
+    ) -> Callable[[sa.Connection], None] | None:
+        """Return what writes down what follows, in the transaction of the ledger; None: nothing does."""
+
+    def told(self) -> None:
+        """Hear that it was written."""
 
 
 class Tagging:
@@ -43,15 +86,28 @@ class Tagging:
         Where tags stand, where claims go, and who scores.
     renew_after_us
         Least time between two claims of one tag, microseconds.
+    consent
+        Whoever may not be profiled is not scored, and their tags are withdrawn; None: everybody may.
+    news
+        What follows of an evaluation is stored with it.
     """
 
     def __init__(
-        self, live_tags: LiveTags, ledger: ClaimLedger, scorers: ScorerHolder, *, renew_after_us: int
+        self,
+        live_tags: LiveTags,
+        ledger: ClaimLedger,
+        scorers: ScorerHolder,
+        *,
+        renew_after_us: int,
+        consent: Consenting | None = None,
+        news: News | None = None,
     ) -> None:
         self._live_tags = live_tags
         self._ledger = ledger
         self._scorers = scorers
         self._renew_after_us = renew_after_us
+        self._consent = consent
+        self._news = news
         self._latest_us = 0
 
     @property
@@ -91,19 +147,21 @@ class Tagging:
         """
         now_us = self._not_before(now_us)
         scorer = self._scorers.scorer
+        barred = self._barred(customers)
         if scorer is None:
-            self._live_tags.write({}, now_us, mark)
-            return 0
-        scores = scorer.score_many(customers, now_us, with_tags=True, with_reasons=False)
+            return self._move(list(barred), {}, now_us, origin, mark, barred=barred)
+        allowed = [one for one in customers if one not in barred] if barred else customers
+        scores = scorer.score_many(allowed, now_us, with_tags=True, with_reasons=False)
         evidence = {
             customer: [_evidence(tag, one) for tag in one.tags if families is None or tag.family in families]
             for customer, one in scores.items()
         }
-        return self._move(customers, evidence, now_us, origin, mark, families)
+        return self._move(customers, evidence, now_us, origin, mark, families, scores=scores, barred=barred)
 
     def expire(self, customers: Sequence[str], now_us: int) -> None:
         """Write down the expiries of customers who are not scored any more."""
-        self._move(customers, {}, self._not_before(now_us), "sweep", None)
+        barred = self._barred(customers)
+        self._move(customers, {}, self._not_before(now_us), "sweep", None, barred=barred)
 
     def recover(self, now_us: int) -> int:
         """Bring the store up to what the ledger holds, before the first evaluation.
@@ -119,6 +177,9 @@ class Tagging:
         claims = self._ledger.read(since_us=since_us)
         steps = self._ledger.read_transitions(since_us=since_us)
         return adopt(self._live_tags, claims, steps, now_us)
+
+    def _barred(self, customers: Sequence[str]) -> Collection[str]:
+        return () if self._consent is None else self._consent.without_profiling(customers)
 
     def _not_before(self, now_us: int) -> int:
         self._latest_us = max(self._latest_us, now_us)
@@ -148,15 +209,23 @@ class Tagging:
         origin: Origin,
         mark: tuple[str, int] | None,
         families: frozenset[str] | None = None,
+        *,
+        scores: Mapping[str, CustomerScores] | None = None,
+        barred: Collection[str] = (),
     ) -> int:
         stored = self._live_tags.read(customers, now_us)
         claims: list[Claim] = []
         transitions: list[Transition] = []
         changed = {}
+        moves = []
         for customer in customers:
             before = stored.get(customer, {})
             found = evidence.get(customer)
-            step = self._advanced(before, found, now_us, families)
+            if customer in barred:
+                step = withdraw(before, now_us, reason=NOT_ALLOWED, renew_after_us=self._renew_after_us)
+            else:
+                step = self._advanced(before, found, now_us, families)
+            moves.append(Move(customer, before, step))
             if step.records != before:
                 changed[customer] = step.records
             claims += _claims(customer, step, origin)
@@ -165,9 +234,14 @@ class Tagging:
                 Transition(customer, one.tag_id, one.at_us, one.from_state, one.to_state, one.reason)
                 for one in step.changes
             ]
-        if claims or transitions:
+        within = None if self._news is None else self._news.of(moves, scores or {}, now_us)
+        if within is not None:
+            self._ledger.record(claims, transitions, within=within)
+        elif claims or transitions:
             self._ledger.record(claims, transitions)
         self._live_tags.write(changed, now_us, mark)
+        if within is not None and self._news is not None:
+            self._news.told()
         if claims or transitions:
             self._live_tags.settle(now_us)
         return sum(not claim.is_control for claim in claims)
