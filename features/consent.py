@@ -104,7 +104,9 @@ def strictest(permissions: Sequence[Permission]) -> Permission:
         marketing=_all(one.marketing for one in said),
         do_not_disturb=_any(one.do_not_disturb for one in said),
         takeover=_any(one.takeover for one in said),
-        takeover_until_us=None if None in ends else max((end for end in ends if end is not None), default=None),
+        takeover_until_us=None
+        if None in ends
+        else max((end for end in ends if end is not None), default=None),
         time_zone=max(zones, key=lambda one: one.seq).time_zone if zones else None,
         seq=max(one.seq for one in said),
     )
@@ -207,9 +209,7 @@ class Consent:
             for start in range(0, len(listed), CHUNK):
                 some = listed[start : start + CHUNK]
                 for table in (STATE, HISTORY):
-                    gone += connection.execute(
-                        sa.delete(table).where(table.c.customer_id.in_(some))
-                    ).rowcount
+                    gone += connection.execute(sa.delete(table).where(table.c.customer_id.in_(some))).rowcount
             self._cache.count_removal(connection)
         self._cache.drop(listed)
         return gone

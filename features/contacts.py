@@ -122,7 +122,9 @@ class Contacts:
     def prune(self, now_us: int) -> int:
         """Remove contacts that count for nothing any more; return how many."""
         with self._tables.transaction() as connection:
-            gone = connection.execute(sa.delete(CONTACTS).where(CONTACTS.c.at_us <= now_us - KEPT_US)).rowcount
+            gone = connection.execute(
+                sa.delete(CONTACTS).where(CONTACTS.c.at_us <= now_us - KEPT_US)
+            ).rowcount
             if gone:
                 self._cache.count_removal(connection)
         return gone

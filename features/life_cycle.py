@@ -144,9 +144,7 @@ def advance(
     return Step(kept, tuple(changes), tuple(claims))
 
 
-def withdraw(
-    records: Mapping[str, TagRecord], now_us: int, *, reason: str, renew_after_us: int
-) -> Step:
+def withdraw(records: Mapping[str, TagRecord], now_us: int, *, reason: str, renew_after_us: int) -> Step:
     """End every live tag of a customer for a reason that is not in the evidence, such as withdrawn consent.
 
     Parameters

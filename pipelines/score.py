@@ -24,6 +24,7 @@ from training.high_value import TAG_ID as HIGH_VALUE
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from serving.permissions import Permissions
     from serving.scores import CustomerScores
 
 CHUNK = 250
@@ -145,7 +146,10 @@ def score(
         raise MissingStepError(
             f"home {home.root} serves no model", "run `tagtide train` and `tagtide promote`"
         )
-    with contextlib.closing(open_packed_store(home, settings)) as store:
+    with (
+        contextlib.closing(open_packed_store(home, settings)) as store,
+        _open_permissions(home, settings) as permissions,
+    ):
         names = sorted(store.keys(CUSTOMER_PROFILE))
         if not names:
             raise MissingStepError(f"home {home.root} has no profiles", "run `tagtide features` first")
@@ -166,10 +170,15 @@ def score(
         customers, tags, reasons = [], [], []
         for begin in range(0, len(names), CHUNK):
             chunk = names[begin : begin + CHUNK]
-            found = scorer.score_many(chunk, to_us(as_of), with_tags=True, with_reasons=with_reasons)
-            customers += [_customer_row(name, as_of, found[name]) for name in chunk]
-            tags += [row for name in chunk for row in _tag_rows(name, as_of, found[name])]
-            reasons += [row for name in chunk for row in _reason_rows(name, as_of, found[name])]
+            barred = permissions.without_profiling(chunk)
+            allowed = [name for name in chunk if name not in barred]
+            found = scorer.score_many(allowed, to_us(as_of), with_tags=True, with_reasons=with_reasons)
+            customers += [
+                _unprofiled_row(name, as_of) if name in barred else _customer_row(name, as_of, found[name])
+                for name in chunk
+            ]
+            tags += [row for name in allowed for row in _tag_rows(name, as_of, found[name])]
+            reasons += [row for name in allowed for row in _reason_rows(name, as_of, found[name])]
             if progress is not None and task is not None:
                 progress.advance(task, len(chunk))
     frames = {
@@ -197,6 +206,23 @@ def score(
         len(reasons),
         str(paths["reasons"]) if with_reasons else "",
     )
+
+
+@contextlib.contextmanager
+def _open_permissions(home: Home, settings: Settings) -> Iterator[Permissions]:
+    from features.consent import Consent
+    from features.contacts import Contacts
+    from features.resolver import open_resolver
+    from pipelines.current_lake import open_database
+    from serving.permissions import Permissions
+
+    with open_database(home, settings) as engine:
+        links = open_resolver(home, engine, settings.erasure_key)
+        yield Permissions(Consent(engine), Contacts(engine), links, settings)
+
+
+def _unprofiled_row(name: str, as_of: datetime) -> dict[str, Any]:
+    return {"customer_id": name, "as_of": as_of, "status": "consent_required"}
 
 
 def _customer_row(name: str, as_of: datetime, scores: CustomerScores) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from features.life_cycle import TagRecord
 from features.windows import from_us
 from serving.clock import Clock
 from serving.errors import NotReady
+from serving.guard import ALLOWED, Verdict
 from serving.live_tags import LiveTags
-from serving.schemas import CustomerPrediction, CustomerTags, Tag
+from serving.permissions import Permissions
+from serving.schemas import Contact, CustomerPrediction, CustomerTags, Tag
 from serving.scores import CustomerScores, ScorerHolder
 from serving.stream_parts import Resolver
 from training.reasons import Explanation
@@ -33,16 +35,23 @@ class Answer:
 class Answers:
     """Reads: propensity, value and stage are computed now, tags are those that are live now.
 
-    Nothing here makes a claim. Safe to share between threads.
+    Nothing here makes a claim. Safe to share between threads. Without permissions everybody may be profiled
+    and contacted.
     """
 
     def __init__(
-        self, live_tags: LiveTags, scorers: ScorerHolder, clock: Clock, identities: Resolver | None = None
+        self,
+        live_tags: LiveTags,
+        scorers: ScorerHolder,
+        clock: Clock,
+        identities: Resolver | None = None,
+        permissions: Permissions | None = None,
     ) -> None:
         self._live_tags = live_tags
         self._scorers = scorers
         self._clock = clock
         self._identities = identities
+        self._permissions = permissions
 
     @property
     def versions(self) -> dict[str, str]:
@@ -67,24 +76,39 @@ class Answers:
         now_us = self._clock.now_us()
         known_as = self._known_as(customers)
         distinct = list(dict.fromkeys(known_as.values()))
-        live = self._live_tags.live(distinct, now_us)
-        scores = scorer.score_many(distinct, now_us, with_tags=with_reasons, with_reasons=with_reasons)
-        rows = {
-            asked: _prediction(
-                asked, customer, scores[customer], live.get(customer, []), with_reasons=with_reasons
+        barred, verdicts = self._permitted(distinct, now_us)
+        allowed = [one for one in distinct if one not in barred] if barred else distinct
+        live = self._live_tags.live(allowed, now_us)
+        scores = scorer.score_many(allowed, now_us, with_tags=with_reasons, with_reasons=with_reasons)
+        rows = {}
+        for asked, customer in known_as.items():
+            verdict = verdicts.get(customer, ALLOWED)
+            contact = Contact(verdict.is_allowed, verdict.reason)
+            if customer in barred:
+                rows[asked] = _unprofiled(asked, customer, contact)
+                continue
+            rows[asked] = _prediction(
+                asked, customer, scores[customer], live.get(customer, []), contact, with_reasons=with_reasons
             )
-            for asked, customer in known_as.items()
-        }
         return Answer(from_us(now_us), versions, [rows[customer] for customer in customers])
 
     def tags(self, customers: Sequence[str]) -> list[CustomerTags]:
         """Return the live tags of customers, in the order given."""
         known_as = self._known_as(customers)
-        live = self._live_tags.live(list(dict.fromkeys(known_as.values())), self._clock.now_us())
+        now_us = self._clock.now_us()
+        distinct = list(dict.fromkeys(known_as.values()))
+        barred = set() if self._permissions is None else self._permissions.without_profiling(distinct)
+        live = self._live_tags.live([one for one in distinct if one not in barred], now_us)
         return [
             CustomerTags(asked, [_tag(record, (UNSET, UNSET)) for record in live.get(known_as[asked], [])])
             for asked in customers
         ]
+
+    def _permitted(self, customers: Sequence[str], now_us: int) -> tuple[set[str], dict[str, Verdict]]:
+        if self._permissions is None:
+            return set(), {}
+        barred = self._permissions.without_profiling(customers)
+        return barred, self._permissions.verdicts(customers, now_us)
 
     def _known_as(self, customers: Sequence[str]) -> dict[str, str]:
         """Return the customer that each distinct id speaks of."""
@@ -96,8 +120,29 @@ class Answers:
         return dict(zip(asked["customer_id"], self._identities.resolve(asked)["customer_id"], strict=True))
 
 
+def _unprofiled(asked: str, customer: str, contact: Contact) -> CustomerPrediction:
+    return CustomerPrediction(
+        customer_id=asked,
+        merged_into=UNSET if asked == customer else customer,
+        status="consent_required",
+        life_cycle_stage=None,
+        propensity={},
+        clv=None,
+        segment=None,
+        static_tags=[],
+        tags=[],
+        contact=contact,
+    )
+
+
 def _prediction(
-    asked: str, customer: str, scores: CustomerScores, live: Sequence[TagRecord], *, with_reasons: bool
+    asked: str,
+    customer: str,
+    scores: CustomerScores,
+    live: Sequence[TagRecord],
+    contact: Contact,
+    *,
+    with_reasons: bool,
 ) -> CustomerPrediction:
     told = {tag.tag_id: tag.explanation for tag in scores.tags}
     tags = [
@@ -114,6 +159,7 @@ def _prediction(
         segment=scores.segment,
         static_tags=list(scores.static_tags),
         tags=tags,
+        contact=contact,
         explanations={
             task: {part: one.to_json() for part, one in parts.items()}
             for task, parts in scores.explanations.items()

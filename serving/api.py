@@ -16,6 +16,7 @@ from configs.settings import Settings
 from features.packed_store import PackedStore
 from serving.answers import Answers
 from serving.clock import Clock
+from serving.consent_routes import ConsentRoutes
 from serving.customer_routes import CustomerRoutes
 from serving.envelope import Envelope, on_api_error, on_http_exception
 from serving.errors import ApiError
@@ -23,6 +24,7 @@ from serving.event_routes import EventRoutes
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Endpoints
+from serving.outreach import Messenger, Outreach
 from serving.readers import Readers
 from serving.readiness import Check, Readiness
 from serving.scores import ScorerHolder
@@ -46,6 +48,7 @@ def create_app(
     refresh: Callable[[int], None],
     quarantine: RefusalKeeper | None = None,
     identities: Resolver | None = None,
+    outreach: Outreach | None = None,
     guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     watch: Callable[[], object] | None = None,
     watch_seconds: float = 1.0,
@@ -66,6 +69,8 @@ def create_app(
         Where refused rows are kept.
     identities
         Which customers are one, and which asked to be forgotten.
+    outreach
+        Consent, triggers and their receiver; None: everybody may be profiled, and nothing leaves by itself.
     guard
         Makes what is held while memories or tags change; who joins, parts or erases customers waits for it.
     watch
@@ -87,8 +92,18 @@ def create_app(
     auth = BearerAuth(settings.api_token)
     measures = Measures()
     live_tags = LiveTags(store)
+    permissions = None if outreach is None else outreach.permissions
+    answers = Answers(live_tags, scorers, clock, identities, permissions)
+    messenger = None
+    if outreach is not None:
+        messenger = Messenger(outreach, log, store, live_tags, answers, clock, measures)
     tagging = Tagging(
-        live_tags, ledger, scorers, renew_after_us=settings.renew_after_hours * 3600 * 1_000_000
+        live_tags,
+        ledger,
+        scorers,
+        renew_after_us=settings.renew_after_hours * 3600 * 1_000_000,
+        consent=permissions,
+        news=None if messenger is None else messenger.news,
     )
     tags = TagQueue(tagging, store, clock, measures, guard=guard)
     writer = Writer(
@@ -105,6 +120,8 @@ def create_app(
     upkeep = Upkeep(settings, store, live_tags, tagging, measures, refresh, tags.turns)
     if clock.kind == "replay":
         writer.before_rows = upkeep.run
+    if messenger is not None:
+        writer.after_rows = messenger.after_rows
     models: dict[str, Check] = {"models": lambda: "" if scorers.scorer is not None else scorers.problem}
     readiness = Readiness(
         required={
@@ -118,14 +135,16 @@ def create_app(
             "profiles": lambda: upkeep.refresh_problem,
             "tagging": lambda: tags.problem,
             "sweep": lambda: upkeep.sweep_problem,
+            **({} if messenger is None else {"outbox": lambda: messenger.problem}),
         },
     )
-    answers = Answers(live_tags, scorers, clock, identities)
     readers = Readers()
     endpoints: list[Endpoints] = [
         EventRoutes(settings, clock, writer, answers, readers),
         CustomerRoutes(settings, answers, readers),
     ]
+    if permissions is not None:
+        endpoints.append(ConsentRoutes(settings, clock, permissions, tags, readers))
     described = [operation for one in endpoints for operation in one.operations]
     endpoints.append(
         ServiceRoutes(
@@ -152,6 +171,8 @@ def create_app(
         if clock.kind == "wall":
             threads.append(Background("tagtide-upkeep", lambda: until_due(upkeep, clock)))
         await asyncio.to_thread(writer.start)
+        if messenger is not None:
+            messenger.start()
         for thread in threads:
             thread.start()
         readers.start()
@@ -161,6 +182,8 @@ def create_app(
             for thread in threads:
                 await asyncio.to_thread(thread.stop)
             await asyncio.to_thread(writer.stop)
+            if messenger is not None:
+                await asyncio.to_thread(messenger.stop)
             readers.stop()
             if close is not None:
                 close()

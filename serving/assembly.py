@@ -23,6 +23,7 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
+from serving.outreach import open_outreach
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
@@ -51,6 +52,10 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     # Now, in a second or two a million events, and not while the first post waits.
     stored_ids.refresh()
     log = EventLog(engine, stored_ids)
+    clock = WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake))
+    outreach = open_outreach(home, settings, engine, log, resolver)
+    # Contacts are stored under the ids they came with, so that links can be taken back.
+    outreach.take_in(Lake(home.lake), clock.now_us())
 
     def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
         from serving.scorer import load_scorer
@@ -63,6 +68,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         with jobs.together() if settings.clock == "wall" else nullcontext():
             refresh_profiles(settings, store, log, lake, boundary_us)
             close_claims(settings, lake, ledger, boundary_us)
+            outreach.take_in(Lake(home.lake), clock.now_us())
 
     def close() -> None:
         store.close()
@@ -75,10 +81,11 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         log,
         ledger,
         watch,
-        WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake)),
+        clock,
         refresh=refresh,
         quarantine=Quarantine(home.quarantine, resolver.barred),
         identities=resolver,
+        outreach=outreach,
         guard=online.together,
         watch=watch.check,
         needs_models=needs_models,

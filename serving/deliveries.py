@@ -185,7 +185,9 @@ class Deliveries:
         outcomes = [self._outcome(one, now_us) for one in done]
         room = LEASED_MAX - (self._under_way - len(done))
         try:
-            leased = self._outbox.turn(outcomes, owner=self._owner, now_us=now_us, lease_us=lease_us, most=room)
+            leased = self._outbox.turn(
+                outcomes, owner=self._owner, now_us=now_us, lease_us=lease_us, most=room
+            )
         except BaseException:
             with self._changed:
                 self._done = [*done, *self._done]

@@ -190,7 +190,7 @@ class Firing:
         return ""
 
     def _came_about(self, one: Pending, trigger: Trigger, customer: str, now_us: int) -> bool:
-        """Tell whether that happened which was not to: an event may have arrived before the one it follows."""
+        """Tell whether that happened which was not to: it may have arrived before what it follows."""
         if trigger.on.without is None:
             return False
         row = self._store.get(CUSTOMER_MEMORY, customer, now_us=now_us, ttl_us=None)
@@ -199,7 +199,7 @@ class Firing:
         memory = decode_memory(row.value)
         times = np.frombuffer(memory.event_time, np.int64)
         is_it = np.frombuffer(memory.event_type, np.int64) == TYPE_CODES[trigger.on.without]
-        return bool((is_it & (times > one.since_us) & (times <= now_us)).any())
+        return bool((is_it & (times >= one.since_us) & (times <= now_us)).any())
 
 
 def _message(pending: Pending, record: Record, told: Described) -> Message:

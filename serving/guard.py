@@ -26,7 +26,7 @@ class Standing:
     zone
         The customer's own time zone.
     contacts_us
-        When the customer was contacted, microseconds since the epoch; older ones than a week may be among them.
+        When the customer was contacted, microseconds since the epoch; some may be older than a week.
     """
 
     may_market: bool
@@ -43,7 +43,7 @@ class Limits:
     Attributes
     ----------
     quiet_from, quiet_until
-        Quiet hours of the customer's day, the end not included; they may go past midnight. Both the same: none.
+        Quiet hours of the customer's day, without their end; they may go past midnight. Both the same: none.
     """
 
     per_day: int

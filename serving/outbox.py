@@ -1,4 +1,4 @@
-"""Messages that wait to be delivered: durable, in order for each customer, leased to one deliverer at a time."""
+"""Messages that wait to be delivered: durable, in order for each customer, leased to one deliverer."""
 
 from __future__ import annotations
 
@@ -294,14 +294,16 @@ class Outbox:
             )
         self._promote(
             connection,
-            {one.leased.message.customer_id for one in outcomes if not one.problem or one.again_at_us is None},
+            {
+                one.leased.message.customer_id
+                for one in outcomes
+                if not one.problem or one.again_at_us is None
+            },
         )
         if delivered:
             total = self._tables.insert(TOTALS).values(name="delivered", value=len(delivered))
             more = TOTALS.c.value + len(delivered)
-            connection.execute(
-                total.on_conflict_do_update(index_elements=["name"], set_={"value": more})
-            )
+            connection.execute(total.on_conflict_do_update(index_elements=["name"], set_={"value": more}))
 
     def _promote(self, connection: sa.Connection, customers: Iterable[str]) -> None:
         """Make the oldest waiting message of each customer its first, and only that."""
@@ -317,16 +319,16 @@ class Outbox:
             )
             seqs = list(connection.execute(oldest).scalars())
             if seqs:
-                connection.execute(
-                    sa.update(OUTBOX).where(OUTBOX.c.seq.in_(seqs)).values(state="first")
-                )
+                connection.execute(sa.update(OUTBOX).where(OUTBOX.c.seq.in_(seqs)).values(state="first"))
 
     def _lease(
         self, connection: sa.Connection, owner: str, now_us: int, lease_us: int, most: int
     ) -> list[Leased]:
         due = (
             sa.select(OUTBOX)
-            .where(OUTBOX.c.state == "first", OUTBOX.c.due_at_us <= now_us, OUTBOX.c.leased_until_us <= now_us)
+            .where(
+                OUTBOX.c.state == "first", OUTBOX.c.due_at_us <= now_us, OUTBOX.c.leased_until_us <= now_us
+            )
             .order_by(OUTBOX.c.due_at_us, OUTBOX.c.seq)
             .limit(most)
         )
@@ -351,6 +353,6 @@ class Outbox:
         ]
 
     def _keep_others_out(self, connection: sa.Connection) -> None:
-        """Wait for others who change which message is a customer's first, in databases that do not by themselves."""
+        """Wait for others who change whose turn it is, in databases that do not by themselves."""
         if self._tables.is_postgresql:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ENQUEUE_LOCK)))

@@ -237,7 +237,7 @@ class PendingTriggers:
             connection.execute(statement)
 
     def advance(self, before: int, after: int, connection: sa.Connection) -> bool:
-        """Note how far the log was looked at; False: another process did it, and this one is to undo its part."""
+        """Note how far the log was looked at; False: another process did it, and this one writes nothing."""
         mine = sa.update(CURSORS).where(CURSORS.c.name == CURSOR, CURSORS.c.seq == before)
         return connection.execute(mine.values(seq=after)).rowcount == 1
 
@@ -245,7 +245,7 @@ class PendingTriggers:
         """Count what is pending, and what became of triggers by result."""
         with self._tables.transaction() as connection:
             results = connection.execute(sa.select(RECORDS.c.result, sa.func.count()).group_by("result"))
-            found: dict[str, Any] = dict(results.tuples())
+            found: dict[str, Any] = {result: count for result, count in results}
             found["pending"] = connection.execute(sa.select(sa.func.count()).select_from(PENDING)).scalar()
         return found
 

@@ -120,6 +120,7 @@ class Permissions:
 
     def canonical(self, customer: str) -> str:
         """Return the one spelling of an id under which contacts are stored."""
+        self._refresh()
         return self._resolution.spaces.canonical(customer)
 
     def _joined(self, customers: Sequence[str]) -> dict[str, Permission]:

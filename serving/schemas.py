@@ -12,7 +12,7 @@ from features.events import ID_BYTES_MAX, TEXT_BYTES_MAX
 Instant = Annotated[datetime, Meta(tz=True)] | int | float
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-RowStatus = Literal["ok", "cold_start", "stale_profile"]
+RowStatus = Literal["ok", "cold_start", "stale_profile", "consent_required"]
 
 ID = f"1 to {ID_BYTES_MAX} bytes"
 TEXT = f"1 to {TEXT_BYTES_MAX} bytes"
@@ -121,12 +121,70 @@ class CustomerTags(Struct, frozen=True):
     tags: list[Tag]
 
 
+class Contact(Struct, frozen=True):
+    """Whether the customer may be contacted now."""
+
+    allowed: bool
+    reason: Annotated[
+        str | None,
+        Meta(description="why not: no consent, do not disturb, takeover, frequency cap or quiet hours"),
+    ]
+
+
+class ConsentRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a customer said; what is left out stays as it is, null takes back what was said."""
+
+    profiling: bool | UnsetType | None = UNSET
+    marketing: bool | UnsetType | None = UNSET
+    do_not_disturb: bool | UnsetType | None = UNSET
+    time_zone: Annotated[
+        str | UnsetType | None, Meta(description="IANA name of the zone that quiet hours are reckoned in")
+    ] = UNSET
+
+
+class TakeoverRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a person looks after a customer."""
+
+    on: bool
+    until: Annotated[
+        Instant | None, Meta(description=f"when that ends by itself: {TIME}; null: when switched off")
+    ] = None
+
+
+class Takeover(Struct, frozen=True):
+    """Whether a person looks after the customer now."""
+
+    on: bool
+    until: datetime | None
+
+
+class ConsentReply(Struct, frozen=True, omit_defaults=True):
+    """What holds for a customer now, the defaults included."""
+
+    customer_id: str
+    profiling: bool
+    marketing: bool
+    do_not_disturb: bool
+    time_zone: Annotated[str | None, Meta(description="null: the business's")]
+    takeover: Takeover
+    contact: Contact
+    as_of: datetime
+    request_id: str
+    merged_into: str | UnsetType = UNSET
+
+
 class CustomerPrediction(Struct, frozen=True):
     """All that is known of one customer now."""
 
     customer_id: str
-    status: RowStatus
-    life_cycle_stage: str
+    status: Annotated[
+        RowStatus,
+        Meta(
+            description="consent_required: the customer may not be profiled, so there are no tags, no "
+            "propensity, no value, stage or segment"
+        ),
+    ]
+    life_cycle_stage: str | None
     propensity: Annotated[
         dict[str, float],
         Meta(description="probability of a purchase by horizon (72h, 7d, 30d), never falling"),
@@ -146,6 +204,7 @@ class CustomerPrediction(Struct, frozen=True):
         list[StaticTag], Meta(description="what the customer is: life-cycle stage, segment, high value")
     ]
     tags: list[Tag]
+    contact: Contact
     merged_into: Annotated[
         str | UnsetType, Meta(description="the customer this id belongs to, where that is another id")
     ] = UNSET

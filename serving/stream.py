@@ -147,6 +147,9 @@ class Writer:
         self.before_rows: Callable[[int], int] | None = None
         """Called under the lock with the arrival of rows that are about to be applied: a replay does what is
         due by then, and returns the instant from which it wants to be called again."""
+        self.after_rows: Callable[[], object] | None = None
+        """Called under the lock once rows of the log are in the memories, and in a replay their customers'
+        tags are evaluated."""
         self.problem = "starting"
         measures.waiting_rows.set_function(lambda: self._waiting_rows)
 
@@ -342,6 +345,8 @@ class Writer:
         self._tags.add(list(added), first_seq, last_seq)
         if self._clock.kind == "replay":
             self._tags.drain()
+        if self.after_rows is not None:
+            self.after_rows()
 
     def _resume_tags(self) -> None:
         """Make the customers of rows due that are in the memories and were not evaluated since."""

@@ -1,4 +1,4 @@
-"""Looks at every event once, in the order of the log: what sets a trigger off, calls one off, or is a contact."""
+"""Looks at every event once, in the log's order: what sets a trigger off or calls one off, and contacts."""
 
 from __future__ import annotations
 
@@ -123,9 +123,7 @@ class TriggerEvents:
         """Return when what a row sets off is due at the earliest; None: it sets nothing off."""
         return min((one.due_at_us for one in self._set_off(event, event.customer_id)), default=None)
 
-    def _found(
-        self, events: Sequence[SeenEvent]
-    ) -> tuple[list[Pending], list[tuple[str, str, int]]]:
+    def _found(self, events: Sequence[SeenEvent]) -> tuple[list[Pending], list[tuple[str, str, int]]]:
         put: dict[tuple[str, str], Pending] = {}
         cancelled: dict[tuple[str, str], int] = {}
         for event in events:

@@ -1,4 +1,4 @@
-"""Triggers as declared in ``configs/triggers.yaml`` or ``HOME/triggers.yaml``: on what, and what it may wait for."""
+"""Triggers as declared in ``configs/triggers.yaml`` or ``HOME/triggers.yaml``: what sets each off."""
 
 from __future__ import annotations
 
@@ -126,18 +126,23 @@ def load_triggers(home: Home) -> tuple[Trigger, ...]:
     listed = content.get("triggers")
     if set(content) != {"triggers"} or not isinstance(listed, list):
         raise TriggerError(
-            f"triggers {path}: expected one list named 'triggers', got {', '.join(map(str, content)) or 'nothing'}",
+            f"triggers {path}: expected one list, triggers; got {', '.join(map(str, content)) or 'nothing'}",
             "write `triggers: []` for none",
         )
     found = [_trigger(path, number, one) for number, one in enumerate(listed, start=1)]
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
-            raise TriggerError(f"triggers {path}: {name!r} is declared more than once", "give each its own name")
+            raise TriggerError(
+                f"triggers {path}: {name!r} is declared more than once", "give each its own name"
+            )
     return tuple(found)
 
 
 def _trigger(path: Path, number: int, declared: Any) -> Trigger:
+    if isinstance(declared, dict):
+        # YAML 1.1 takes a bare `on` for a truth value.
+        declared = {"on" if key is True else key: value for key, value in declared.items()}
     try:
         return Trigger.model_validate(declared)
     except ValidationError as error:

@@ -77,7 +77,8 @@ def verify(
     signed = times[0].encode() + b"." + body
     expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
     given = [value for name, _, value in parts if name == "v1"]
-    return any([hmac.compare_digest(expected.encode(), one.encode()) for one in given])
+    matches = [hmac.compare_digest(expected.encode(), one.encode()) for one in given]
+    return any(matches)
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ def webhook_of(settings: Settings) -> Webhook | None:
     secrets = tuple(one.strip() for one in given.split(",") if one.strip())
     if not secrets or any(len(one) < SECRET_CHARACTERS_MIN for one in secrets):
         raise ConfigError(
-            f"TAGTIDE_WEBHOOK_URL is set, and TAGTIDE_WEBHOOK_SECRET needs {SECRET_CHARACTERS_MIN} characters",
-            "export TAGTIDE_WEBHOOK_SECRET=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')\"",
+            f"TAGTIDE_WEBHOOK_SECRET: expected at least {SECRET_CHARACTERS_MIN} characters, to sign with",
+            "export TAGTIDE_WEBHOOK_SECRET="
+            "\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')\"",
         )
     return Webhook(
         parts.scheme,

@@ -17,6 +17,7 @@ from features.stored_ids import StoredIds
 from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.clock import ReplayClock
+from serving.outreach import open_outreach
 from serving.scores import CustomerScores, ScoredTag
 from training.reasons import LOG_ODDS, Explanation, Reason
 
@@ -97,7 +98,15 @@ class Parts:
     """One assembled service and what it is made of."""
 
     def __init__(
-        self, home, clock=None, with_model=True, database_url=None, identities=None, lake=None, **changes
+        self,
+        home,
+        clock=None,
+        with_model=True,
+        database_url=None,
+        identities=None,
+        lake=None,
+        with_outreach=False,
+        **changes,
     ):
         self.home = home
         self.settings = settings_of(home, **changes)
@@ -110,6 +119,9 @@ class Parts:
         self.scorer = CategoryScorer(self.store)
         self.holder = Holder(self.scorer if with_model else None)
         self.refreshed = []
+        self.outreach = None
+        if with_outreach:
+            self.outreach = open_outreach(home, self.settings, self.engine, self.log, identities)
         self.app = create_app(
             self.settings,
             self.store,
@@ -120,6 +132,7 @@ class Parts:
             refresh=self.refreshed.append,
             quarantine=self.quarantine,
             identities=identities,
+            outreach=self.outreach,
         )
 
     def close(self):
