@@ -29,6 +29,7 @@ from pipelines import (
     import_events,
     model_card,
     monitor,
+    outbox,
     promote,
     replay,
     retention,
@@ -117,6 +118,7 @@ app.command("roi", rich_help_panel="Customers")(roi.command)
 app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
 app.command("monitor", rich_help_panel="Service")(monitor.command)
+app.add_typer(outbox.app, name="outbox", rich_help_panel="Service")
 config_app.command("show")(config_show.command)
 app.add_typer(config_app, name="config", rich_help_panel="Start here")
 

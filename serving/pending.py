@@ -245,7 +245,7 @@ class PendingTriggers:
         """Count what is pending, and what became of triggers by result."""
         with self._tables.transaction() as connection:
             results = connection.execute(sa.select(RECORDS.c.result, sa.func.count()).group_by("result"))
-            found: dict[str, Any] = {result: count for result, count in results}
+            found: dict[str, Any] = {row[0]: row[1] for row in results}
             found["pending"] = connection.execute(sa.select(sa.func.count()).select_from(PENDING)).scalar()
         return found
 
