@@ -1,0 +1,157 @@
+"""Deliveries to a real receiver: one that fails, one that is slow, one that comes back."""
+
+import threading
+import time
+
+import pytest
+
+from configs.home import open_home
+from features.event_log import open_engine
+from serving.deliveries import Deliveries, pause_seconds
+from serving.measures import Measures
+from serving.outbox import Message, Outbox, message_key
+from serving.webhooks import webhook_of
+from tests.serving.parts import settings_of
+from tests.serving.receiver import SECRET, receiving
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as made:
+        yield made
+
+
+class Running:
+    def __init__(self, home, receiver, attempts_max=3):
+        self.engine = open_engine(None, home)
+        self.outbox = Outbox(self.engine)
+        settings = settings_of(home, webhook_url=receiver.url, webhook_secret=SECRET)
+        self.dead = []
+        self.measures = Measures()
+        self.deliveries = Deliveries(
+            self.outbox,
+            webhook_of(settings),
+            self.measures,
+            attempts_max=attempts_max,
+            on_dead=self.dead.extend,
+        )
+
+    def add(self, *messages):
+        self.outbox.add(messages, time.time_ns() // 1000)
+        self.deliveries.wake()
+
+    def close(self):
+        self.deliveries.stop()
+        self.engine.dispose()
+
+
+@pytest.fixture
+def running(tmp_path, receiver):
+    made = Running(open_home(tmp_path / "home", create=True), receiver)
+    made.deliveries.start()
+    yield made
+    made.close()
+
+
+def message(number, customer="a"):
+    return Message(message_key(number), "tag.changed", customer, b'{"n":%d}' % number)
+
+
+def taken(receiver):
+    return [got.content["n"] for got in receiver.taken]
+
+
+def test_whatever_is_enqueued_arrives_in_order_for_each_customer(running, receiver):
+    running.add(*(message(number, f"c{number % 7}") for number in range(100)))
+    receiver.wait_for(100)
+    assert sorted(taken(receiver)) == list(range(100))
+    for residue in range(7):
+        mine = [number for number in taken(receiver) if number % 7 == residue]
+        assert mine == sorted(mine)
+
+
+def test_one_customer_who_cannot_be_delivered_holds_up_nobody_else(running, receiver):
+    receiver.answer = lambda got: 500 if got.content["n"] == 0 else 204
+    running.add(message(0, "dead"), message(1, "dead"), *(message(n, f"c{n}") for n in range(2, 40)))
+    receiver.wait_for(38)
+    assert sorted(taken(receiver)) == list(range(2, 40))
+    # Three attempts, then a dead letter: and the customer's next message goes out.
+    receiver.wait_for(39)
+    assert [got.content["n"] for got in receiver.refused] == [0, 0, 0]
+    assert taken(receiver)[-1] == 1
+    assert running.dead == [message_key(0)]
+    assert running.outbox.standing().dead == 1
+
+
+def test_a_receiver_that_comes_back_gets_everything(tmp_path, receiver):
+    port = receiver.server.server_port
+    receiver.close()
+    running = Running(open_home(tmp_path / "home", create=True), receiver, attempts_max=20)
+    running.deliveries.start()
+    try:
+        running.add(message(1), message(2, "b"))
+        deadline = time.monotonic() + 20
+        while not all(row["attempts"] for row in running.outbox.listed(["first"], 9)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with receiving(port) as back:
+            back.wait_for(2)
+            running.close()
+            assert running.outbox.standing().waiting == 0
+            assert sorted(taken(back)) == [1, 2]
+    finally:
+        running.close()
+
+
+def test_what_is_under_way_when_it_stops_is_neither_lost_nor_doubled(tmp_path, receiver):
+    home = open_home(tmp_path / "home", create=True)
+    release = threading.Event()
+    receiver.answer = lambda got: 204 if release.wait(10) else 500
+    first = Running(home, receiver)
+    first.deliveries.start()
+    first.add(*(message(number, f"c{number}") for number in range(30)))
+    threading.Timer(0.3, release.set).start()
+    first.close()
+    second = Running(home, receiver)
+    second.deliveries.start()
+    try:
+        receiver.wait_for(30)
+    finally:
+        second.close()
+    assert sorted(taken(receiver)) == list(range(30))
+    assert second.outbox.standing().waiting == 0
+
+
+def test_two_deliverers_send_each_message_once(tmp_path, receiver):
+    home = open_home(tmp_path / "home", create=True)
+    both = [Running(home, receiver) for _ in range(2)]
+    for one in both:
+        one.deliveries.start()
+    try:
+        for number in range(200):
+            both[number % 2].add(message(number, f"c{number % 50}"))
+        receiver.wait_for(200)
+    finally:
+        for one in both:
+            one.close()
+    assert sorted(taken(receiver)) == list(range(200))
+
+
+def test_a_dead_letter_and_old_messages_show_in_the_status(running, receiver):
+    receiver.answer = lambda got: 500
+    running.add(message(0))
+    deadline = time.monotonic() + 20
+    while running.deliveries.problem != "1 dead letters: see `tagtide outbox ls`":
+        assert time.monotonic() < deadline, running.deliveries.problem
+        time.sleep(0.05)
+    text = running.measures.text().decode()
+    assert 'tagtide_deliveries_total{result="failed"} 2.0' in text
+    assert 'tagtide_deliveries_total{result="dead"} 1.0' in text
+    assert "tagtide_outbox_dead 1.0" in text
+
+
+@pytest.mark.parametrize("attempts", range(1, 20))
+def test_pauses_double_up_to_an_hour_and_are_half_chance(attempts):
+    longest = min(2 ** (attempts - 1), 3600)
+    assert pause_seconds(attempts, 0.0) == longest / 2
+    assert pause_seconds(attempts, 0.999999) == pytest.approx(longest, rel=1e-3)
