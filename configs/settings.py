@@ -57,8 +57,9 @@ class Settings(BaseModel):
     max_batch_events: int = Field(ge=1, le=100_000, description="most events of one request")
     max_batch_ids: int = Field(ge=1, le=100_000, description="most ids of one prediction request")
     max_body_bytes: int = Field(ge=1024, description="largest request body read")
+    audit: bool = Field(description="whether reads and changes are written into the audit log")
     api_token: SecretStr | None = Field(
-        default=None, description="bearer token of the HTTP service; environment only"
+        default=None, description="bearer token of scope admin of the HTTP service; environment only"
     )
     redis_url: SecretStr | None = Field(default=None, description="Redis URL; environment only")
     database_url: SecretStr | None = Field(

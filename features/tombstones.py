@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import os
@@ -100,11 +101,16 @@ class ErasureKeys:
     def for_new(self) -> ErasureKey:
         """Return the key for new tombstones, made where there is none."""
         if not self.known():
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            # Whole before it has its name: another process may ask for it at the same moment.
+            made = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(KEY_BYTES) + "\n")
                 file.flush()
                 os.fsync(descriptor)
+            with contextlib.suppress(FileExistsError):
+                os.link(made, self._path)
+            made.unlink()
         return self.known()[0]
 
 

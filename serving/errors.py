@@ -2,11 +2,13 @@
 
 TagtideError
 └── ServingError             the service cannot start or keep running
+    └── TokenError           the file of bearer tokens, or a name in it
 
 ApiError                     becomes one reply in the error form
 ├── BadRequest               400 the body is not JSON
 ├── Unauthorized             401 no bearer token, or a wrong one
-├── NotFound                 404 no such route
+├── Forbidden                403 the token is good for less
+├── NotFound                 404 no such route, or nothing known by that name
 ├── MethodNotAllowed         405 the route knows other methods
 ├── PayloadTooLarge          413 the body exceeds its limit
 ├── UnsupportedMediaType     415 the body is not uncompressed JSON
@@ -26,6 +28,10 @@ from serving.schemas import Detail
 
 class ServingError(TagtideError):
     """The service cannot start or keep running."""
+
+
+class TokenError(ServingError):
+    """The file of bearer tokens is damaged, or a name in it is wrong."""
 
 
 class ApiError(Exception):
@@ -71,8 +77,14 @@ class Unauthorized(ApiError):
         super().__init__(message, headers={"www-authenticate": "Bearer"})
 
 
+class Forbidden(ApiError):
+    """The token is good for less than this."""
+
+    status, code = 403, "forbidden"
+
+
 class NotFound(ApiError):
-    """No such route."""
+    """No such route, or nothing is known by that name."""
 
     status, code = 404, "not_found"
 
