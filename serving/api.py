@@ -19,6 +19,7 @@ from serving.audit_writer import AuditWriter
 from serving.clock import Clock
 from serving.customer_routes import CustomerRoutes
 from serving.envelope import Envelope, guarded, on_api_error, on_http_exception
+from serving.erasure_routes import Eraser, ErasureRoutes
 from serving.errors import ApiError
 from serving.event_routes import EventRoutes
 from serving.live_tags import LiveTags
@@ -55,6 +56,7 @@ def create_app(
     close: Callable[[], None] | None = None,
     tokens: TokenFile | None = None,
     audit: AuditWriter | None = None,
+    eraser: Eraser | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
 
@@ -82,6 +84,8 @@ def create_app(
         Bearer tokens beside that of the settings.
     audit
         Writes down who reads and changes what.
+    eraser
+        Erases customers; without one there is no route that does.
 
     Returns
     -------
@@ -136,6 +140,8 @@ def create_app(
         EventRoutes(settings, clock, writer, answers, readers),
         CustomerRoutes(settings, answers, readers),
     ]
+    if eraser is not None:
+        endpoints.append(ErasureRoutes(eraser, clock))
     described = [operation for one in endpoints for operation in one.operations]
     endpoints.append(
         ServiceRoutes(

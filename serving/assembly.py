@@ -27,6 +27,7 @@ from serving.api import create_app
 from serving.audit_writer import AuditWriter
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
+from serving.erasure import Erasures
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
@@ -90,6 +91,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         close=close,
         tokens=TokenFile(home.tokens),
         audit=audit_writer(home, settings, engine, resolver),
+        eraser=Erasures(home, settings, resolver),
     )
 
 

@@ -137,16 +137,15 @@ def entry_of(operation: Operation, caller: Caller, state: Mapping[str, Any], sta
         what = "denied"
     elif (status >= 400 and not (status >= 500 and what != "read")) or (what == "read" and not customers):
         return None
-    at_us = time.time_ns() // 1000
     return Entry(
-        at_us,
-        caller.name,
-        what,
-        operation.name,
-        customers,
-        state.get("customer"),
-        state["request_id"],
-        status,
+        at_us=time.time_ns() // 1000,
+        who=caller.name,
+        what=what,
+        detail=state.get("detail", operation.name),
+        customers=customers,
+        customer=state.get("customer"),
+        request_id=state["request_id"],
+        status=status,
     )
 
 

@@ -2,6 +2,9 @@
 
 TagtideError
 └── ServingError             the service cannot start or keep running
+    ├── ErasureError         an erasure cannot be done, or not be completed
+    │   ├── HomeBusyError            others read customers in bulk for too long
+    │   └── UnknownCustomerError     there is nobody to erase
     └── TokenError           the file of bearer tokens, or a name in it
 
 ApiError                     becomes one reply in the error form
@@ -28,6 +31,18 @@ from serving.schemas import Detail
 
 class ServingError(TagtideError):
     """The service cannot start or keep running."""
+
+
+class ErasureError(ServingError):
+    """An erasure cannot be done, or not be completed; doing it again completes it."""
+
+
+class HomeBusyError(ErasureError):
+    """Others read customers in bulk, and did not end in time."""
+
+
+class UnknownCustomerError(ErasureError):
+    """Nothing is known of such a customer."""
 
 
 class TokenError(ServingError):
