@@ -46,6 +46,11 @@ class Home:
         return self.root / "erasure.key"
 
     @property
+    def tokens(self) -> Path:
+        """Hashes of the bearer tokens that `tagtide tokens` made."""
+        return self.root / "tokens.json"
+
+    @property
     def jobs_lock(self) -> Path:
         """Held by everybody who reads customers' data in bulk, and alone by whoever moves or erases some."""
         return self.root / "jobs.lock"

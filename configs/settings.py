@@ -76,8 +76,9 @@ class Settings(BaseModel):
     webhook_timeout_seconds: int = Field(
         ge=1, le=60, description="how long the receiver of a message may take"
     )
+    audit: bool = Field(description="whether reads and changes are written into the audit log")
     api_token: SecretStr | None = Field(
-        default=None, description="bearer token of the HTTP service; environment only"
+        default=None, description="bearer token of scope admin of the HTTP service; environment only"
     )
     redis_url: SecretStr | None = Field(default=None, description="Redis URL; environment only")
     database_url: SecretStr | None = Field(

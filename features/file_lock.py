@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 GATE_SUFFIX = ".gate"
+POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -54,16 +57,26 @@ class SharedLock:
                 self._mine.is_held = False
 
     @contextmanager
-    def alone(self, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    def alone(
+        self, on_wait: Callable[[], None] | None = None, within_seconds: float | None = None
+    ) -> Iterator[None]:
         """Hold it while nobody else does. Not re-entrant, nor from within `together`.
 
         Parameters
         ----------
         on_wait
             Called once if others hold it now and have to be waited for.
+        within_seconds
+            How long they are waited for at most; None: until they end.
+
+        Raises
+        ------
+        TimeoutError
+            If they do not end in time.
         """
         wait = _Once(on_wait)
-        with _held(self._gate, fcntl.LOCK_EX, wait), _held(self._path, fcntl.LOCK_EX, wait):
+        until = None if within_seconds is None else time.monotonic() + within_seconds
+        with _held(self._gate, fcntl.LOCK_EX, wait, until), _held(self._path, fcntl.LOCK_EX, wait, until):
             yield
 
 
@@ -78,12 +91,30 @@ class _Once:
 
 
 @contextmanager
-def _held(path: Path, kind: int, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def _held(
+    path: Path, kind: int, on_wait: Callable[[], None] | None = None, until: float | None = None
+) -> Iterator[None]:
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file, kind):
             if on_wait is not None:
                 on_wait()
-            fcntl.flock(file, kind)
+            if until is None:
+                fcntl.flock(file, kind)
+            else:
+                _wait(file, kind, until)
         yield
+
+
+def _wait(file: IO[str], kind: int, until: float) -> None:
+    while not _taken(file, kind):
+        if time.monotonic() >= until:
+            raise TimeoutError("others hold the lock")
+        time.sleep(POLL_SECONDS)
+
+
+def _taken(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import os
@@ -21,7 +22,7 @@ from sqlalchemy.schema import CreateTable
 
 from configs.home import Home
 from features.errors import IdentityError
-from features.windows import to_us
+from features.windows import from_us, to_us
 
 KEY_BYTES = 32
 NAMING = b"tagtide erasure key"
@@ -49,6 +50,26 @@ ERASURES = sa.Table(
     sa.Column("counts", sa.Text, nullable=False),
 )
 """That somebody was erased: when, and how many rows of what; nothing says who."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """That somebody was erased; nothing says who.
+
+    Attributes
+    ----------
+    erased_at
+        Events up to then do not come in again.
+    ids
+        How many ids have a tombstone by it; None where that was not written down.
+    rows
+        How many rows were erased, by place.
+    """
+
+    erasure_id: str
+    erased_at: datetime
+    ids: int | None
+    rows: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -100,11 +121,16 @@ class ErasureKeys:
     def for_new(self) -> ErasureKey:
         """Return the key for new tombstones, made where there is none."""
         if not self.known():
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            # Whole before it has its name: another process may ask for it at the same moment.
+            made = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(KEY_BYTES) + "\n")
                 file.flush()
                 os.fsync(descriptor)
+            with contextlib.suppress(FileExistsError):
+                os.link(made, self._path)
+            made.unlink()
         return self.known()[0]
 
 
@@ -214,23 +240,28 @@ class Tombstones:
         with self._transaction() as connection:
             connection.execute(sa.delete(TOMBSTONES).where(TOMBSTONES.c.hash.in_(hashes)))
 
-    def record(self, counts: Mapping[str, int], erased_at: datetime) -> str:
-        """Write down that an erasure was done.
-
-        Parameters
-        ----------
-        counts
-            Rows erased, by place.
-
-        Returns
-        -------
-        The erasure's id.
-        """
-        name = uuid.uuid4().hex
-        row = {"erasure_id": name, "erased_at_us": to_us(erased_at), "counts": json.dumps(dict(counts))}
+    def record(self, erasure: Erasure) -> None:
+        """Write down that an erasure was done."""
+        row = {
+            "erasure_id": erasure.erasure_id,
+            "erased_at_us": to_us(erasure.erased_at),
+            "counts": json.dumps({"ids": erasure.ids, "rows": dict(erasure.rows)}),
+        }
         with self._transaction() as connection:
             connection.execute(sa.insert(ERASURES).values(row))
-        return name
+
+    def find(self, erasure_id: str) -> Erasure | None:
+        """Return an erasure that was written down, or None."""
+        query = sa.select(ERASURES).where(ERASURES.c.erasure_id == erasure_id)
+        with self._transaction() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        content = json.loads(row.counts)
+        # An earlier version wrote the rows alone.
+        return Erasure(
+            row.erasure_id, from_us(row.erased_at_us), content.get("ids"), content.get("rows", content)
+        )
 
     def _refresh(self) -> None:
         with self._transaction() as connection:

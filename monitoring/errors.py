@@ -2,6 +2,7 @@
 
 TagtideError
 └── MonitoringError
+    ├── AuditError           the audit log's database cannot be used
     ├── CampaignError        there is no campaign to reckon, or none that can be reckoned
     ├── LedgerError          the ledger's database cannot be used, or a row does not fit it
     └── ReportError          a report cannot be made or written
@@ -14,6 +15,10 @@ from configs.errors import TagtideError
 
 class MonitoringError(TagtideError):
     """Something about the ledger, its figures or its reports."""
+
+
+class AuditError(MonitoringError):
+    """The audit log's database cannot be used, or something was asked of it that cannot be."""
 
 
 class CampaignError(MonitoringError):

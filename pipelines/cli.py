@@ -18,6 +18,7 @@ from configs.errors import TagtideError
 from configs.home import Home
 from features.file_lock import SharedLock
 from pipelines import (
+    audit,
     backtest,
     build_features,
     compare,
@@ -37,6 +38,7 @@ from pipelines import (
     score,
     segments,
     serve,
+    tokens,
     train,
 )
 from pipelines.invocation import DEFAULT_HOME, Invocation, JsonFlag
@@ -119,6 +121,8 @@ app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
 app.command("monitor", rich_help_panel="Service")(monitor.command)
 app.add_typer(outbox.app, name="outbox", rich_help_panel="Service")
+app.add_typer(tokens.app, name="tokens", rich_help_panel="Service")
+app.add_typer(audit.app, name="audit", rich_help_panel="Service")
 config_app.command("show")(config_show.command)
 app.add_typer(config_app, name="config", rich_help_panel="Start here")
 

@@ -17,6 +17,7 @@ from features.identities import MARK, Space, Spaces
 from features.identity_log import Identities
 from features.lake import Lake
 from features.mapping import SOURCE_NAME
+from pipelines.audit import by_command, record
 from pipelines.current_lake import lake_up_to_date, open_database
 from pipelines.errors import CommandError
 from pipelines.invocation import Invocation, JsonFlag
@@ -65,14 +66,13 @@ def link_command(
       tagtide identities link 1098 unionid:oX3f --why "asked at the counter"
     """
     invocation = ctx.ensure_object(Invocation)
-    home, settings = invocation.home(), invocation.settings
-    now = datetime.now(UTC)
+    home, now = invocation.home(), datetime.now(UTC)
 
     def link(_: sa.Engine, identities: Identities) -> None:
         ids = [_known_id(home, identities, text, may_begin_space=new_space) for text in (one, other)]
         identities.link(*ids, why=why, at=now)
 
-    _change(invocation, home, settings, link, one, as_json)
+    _change(invocation, "link", link, one, as_json)
 
 
 @app.command("unlink")
@@ -94,7 +94,7 @@ def unlink_command(
         spaces = identities.resolution().spaces
         identities.unlink(spaces.canonical(one), spaces.canonical(other), why=why, at=now)
 
-    _change(invocation, invocation.home(), invocation.settings, unlink, one, as_json)
+    _change(invocation, "unlink", unlink, one, as_json)
 
 
 @app.command("show")
@@ -111,6 +111,7 @@ def show_command(
     """
     invocation = ctx.ensure_object(Invocation)
     payload = shown(invocation.home(), invocation.settings, customer)
+    record(invocation, by_command("read", "identities show", 1, customer))
     invocation.emit(payload, _as_table(payload), as_json)
 
 
@@ -195,16 +196,15 @@ def _next_step(spaces: Spaces, text: str) -> str:
     return f"add --new-space if it is a new kind of id{plain}"
 
 
-def _change(
-    invocation: Invocation, home: Home, settings: Settings, change: Any, one: str, as_json: bool
-) -> None:
+def _change(invocation: Invocation, operation: str, change: Any, one: str, as_json: bool) -> None:
     done = change_links(
-        home,
-        settings,
+        invocation.home(),
+        invocation.settings,
         change,
         lambda: invocation.console.print("waiting for other commands on this home to end …"),
     )
     payload = _payload(done, one)
+    record(invocation, by_command("link", operation, 1, payload["customer_id"]))
     invocation.emit(payload, _change_text(payload), as_json)
 
 

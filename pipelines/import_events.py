@@ -27,6 +27,7 @@ from features.refused_ids import IdPlaces
 from features.resolver import Resolver, open_resolver
 from features.sources import MAPPING_FILE, SourceMapping, events_of, placed
 from features.tables import open_table
+from pipelines.audit import by_command, record
 from pipelines.current_lake import lake_up_to_date, open_database
 from pipelines.invocation import Invocation, JsonFlag
 from pipelines.source_ids import ids_of, link_identities, named_pairs, record_space
@@ -265,6 +266,7 @@ def command(
             environ=invocation.environ,
             progress=progress,
         )
+    record(invocation, by_command("write", f"import {report.source}"))
     invocation.emit(asdict(report), as_table(report), as_json)
 
 

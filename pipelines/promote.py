@@ -11,6 +11,8 @@ import typer
 
 from configs.errors import did_you_mean
 from configs.home import Home
+from monitoring.audit import Entry
+from pipelines.audit import by_command, record
 from pipelines.errors import CommandError, MissingStepError
 from pipelines.invocation import Invocation, JsonFlag
 
@@ -163,6 +165,7 @@ def command(
     """
     invocation = ctx.ensure_object(Invocation)
     found = promote_tasks(invocation.home(), tasks or [ALL], now=datetime.now(UTC), force=force)
+    record(invocation, *_entries("promotion", found))
     invocation.emit({"models": found}, as_table("Promotion", found), as_json)
     if all(one.refused for one in found):
         raise CommandError(
@@ -184,7 +187,16 @@ def rollback_command(
     """
     invocation = ctx.ensure_object(Invocation)
     found = rollback_tasks(invocation.home(), tasks, now=datetime.now(UTC))
+    record(invocation, *_entries("rollback", found))
     invocation.emit({"models": found}, as_table("Rollback", found, with_gate=False), as_json)
+
+
+def _entries(what: str, found: Sequence[Promoted]) -> list[Entry]:
+    return [
+        by_command(what, f"{one.task} {one.previous or 'none'} -> {one.champion}" + " by force" * one.forced)
+        for one in found
+        if one.champion != one.previous
+    ]
 
 
 def as_table(title: str, found: Sequence[Promoted], *, with_gate: bool = True) -> Any:

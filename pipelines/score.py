@@ -15,6 +15,7 @@ import typer
 from configs.home import Home
 from configs.settings import Settings
 from features.events import INSTANT
+from pipelines.audit import by_command, record
 from pipelines.build_features import asked_or_latest
 from pipelines.errors import CommandError, MissingStepError
 from pipelines.instants import AsOf
@@ -317,6 +318,7 @@ def command(
     directory = out or home.scores / instant.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     with invocation.progress() as progress:
         report = score(home, settings, instant, directory, progress, with_reasons=with_reasons)
+    record(invocation, by_command("read", "score", report.customers))
     invocation.emit(vars(report), as_table(report), as_json)
 
 

@@ -54,8 +54,9 @@ def serve(
     from serving.assembly import assemble
     from serving.security import BearerAuth, check_host
     from serving.server import listen, run
+    from serving.tokens import TokenFile
 
-    BearerAuth(settings.api_token)
+    BearerAuth(settings.api_token, TokenFile(home.tokens))
     host = check_host(settings.serve_host, may_be_reached=may_be_reached)
     if needs_models and not (home.bundles / POINTER).is_file():
         raise MissingStepError(
@@ -115,7 +116,8 @@ def command(
 ) -> None:
     """Take events and answer with tags, propensities and lifetime value over HTTP, until Ctrl-C.
 
-    The bearer token comes from TAGTIDE_API_TOKEN; several may be given, separated by commas.
+    Callers need a bearer token: those of `tagtide tokens`, or TAGTIDE_API_TOKEN, which is good for everything
+    (several may be given, separated by commas).
 
     \b
     [bold]Examples[/bold]

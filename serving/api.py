@@ -15,10 +15,12 @@ from starlette.routing import Route
 from configs.settings import Settings
 from features.packed_store import PackedStore
 from serving.answers import Answers
+from serving.audit_writer import AuditWriter
 from serving.clock import Clock
 from serving.consent_routes import ConsentRoutes
 from serving.customer_routes import CustomerRoutes
-from serving.envelope import Envelope, on_api_error, on_http_exception
+from serving.envelope import Envelope, guarded, on_api_error, on_http_exception
+from serving.erasure_routes import Eraser, ErasureRoutes
 from serving.errors import ApiError
 from serving.event_routes import EventRoutes
 from serving.live_tags import LiveTags
@@ -34,6 +36,7 @@ from serving.stream import Writer
 from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
 from serving.tag_queue import TagQueue
 from serving.tagging import ClaimLedger, Tagging
+from serving.tokens import TokenFile
 from serving.upkeep import Background, Upkeep, until_due
 
 
@@ -54,6 +57,9 @@ def create_app(
     watch_seconds: float = 1.0,
     needs_models: bool = True,
     close: Callable[[], None] | None = None,
+    tokens: TokenFile | None = None,
+    audit: AuditWriter | None = None,
+    eraser: Eraser | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
 
@@ -79,6 +85,12 @@ def create_app(
         Whether the service is not ready before there are models: without any it takes and remembers events.
     close
         Called last of all: gives back what was opened for the service.
+    tokens
+        Bearer tokens beside that of the settings.
+    audit
+        Writes down who reads and changes what.
+    eraser
+        Erases customers; without one there is no route that does.
 
     Returns
     -------
@@ -89,7 +101,7 @@ def create_app(
     ConfigError
         If no bearer token is configured.
     """
-    auth = BearerAuth(settings.api_token)
+    auth = BearerAuth(settings.api_token, tokens)
     measures = Measures()
     live_tags = LiveTags(store)
     permissions = None if outreach is None else outreach.permissions
@@ -136,6 +148,8 @@ def create_app(
             "tagging": lambda: tags.problem,
             "sweep": lambda: upkeep.sweep_problem,
             **({} if messenger is None else {"outbox": lambda: messenger.problem}),
+            "tokens": lambda: auth.problem,
+            **({} if audit is None else {"audit": lambda: audit.problem}),
         },
     )
     readers = Readers()
@@ -145,6 +159,8 @@ def create_app(
     ]
     if permissions is not None:
         endpoints.append(ConsentRoutes(settings, clock, permissions, tags, readers))
+    if eraser is not None:
+        endpoints.append(ErasureRoutes(eraser, clock))
     described = [operation for one in endpoints for operation in one.operations]
     endpoints.append(
         ServiceRoutes(
@@ -176,6 +192,8 @@ def create_app(
         for thread in threads:
             thread.start()
         readers.start()
+        if audit is not None:
+            audit.start()
         try:
             yield
         finally:
@@ -185,22 +203,25 @@ def create_app(
             if messenger is not None:
                 await asyncio.to_thread(messenger.stop)
             readers.stop()
+            if audit is not None:
+                await asyncio.to_thread(audit.stop)
             if close is not None:
                 close()
 
     operations = [(one, operation) for one in endpoints for operation in one.operations]
-    templates = {operation.name: operation.path for _, operation in operations}
+    named = {operation.name: operation for _, operation in operations}
+    record = None if audit is None else audit.record
     app = Starlette(
         routes=[
             Route(
                 _starlette_path(operation.path),
-                getattr(one, operation.name),
+                guarded(getattr(one, operation.name), operation),
                 methods=[operation.method],
                 name=operation.name,
             )
             for one, operation in operations
         ],
-        middleware=[Middleware(Envelope, auth=auth, measures=measures, templates=templates)],
+        middleware=[Middleware(Envelope, auth=auth, measures=measures, operations=named, audit=record)],
         exception_handlers={ApiError: on_api_error, HTTPException: on_http_exception},
         lifespan=lifespan,
     )

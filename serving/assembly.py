@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import polars as pl
+import sqlalchemy as sa
 from starlette.applications import Starlette
 
 from configs.home import Home
@@ -16,17 +17,22 @@ from features.file_lock import SharedLock
 from features.lake import Lake
 from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
-from features.resolver import open_resolver
+from features.resolver import Resolver, open_resolver
 from features.stored_ids import StoredIds
+from features.tombstones import ErasureKeys
 from features.windows import compile_searches, to_us
+from monitoring.audit import AuditLog
 from monitoring.ledger import Ledger
 from serving.api import create_app
+from serving.audit_writer import AuditWriter
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
 from serving.outreach import open_outreach
+from serving.erasure import Erasures
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
+from serving.tokens import TokenFile
 from serving.upkeep import BOUNDARY_MARK
 
 
@@ -90,7 +96,18 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         watch=watch.check,
         needs_models=needs_models,
         close=close,
+        tokens=TokenFile(home.tokens),
+        audit=audit_writer(home, settings, engine, resolver),
+        eraser=Erasures(home, settings, resolver),
     )
+
+
+def audit_writer(home: Home, settings: Settings, engine: sa.Engine, resolver: Resolver) -> AuditWriter | None:
+    """Open the audit log behind a thread of its own, unless the settings want none."""
+    if not settings.audit:
+        return None
+    keys = ErasureKeys(home, settings.erasure_key)
+    return AuditWriter(AuditLog(engine, keys, lambda: resolver.resolution().spaces))
 
 
 def start_of_replay(store: PackedStore, log: EventLog, lake: Lake) -> int:

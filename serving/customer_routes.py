@@ -9,7 +9,7 @@ from configs.settings import Settings
 from features.events import shown
 from serving.answers import Answers
 from serving.errors import InvalidRequest
-from serving.http_messages import id_in_path, is_id, json_body, json_reply
+from serving.http_messages import about, id_in_path, is_id, json_body, json_reply
 from serving.intake import read_ids
 from serving.openapi import Operation
 from serving.readers import Readers
@@ -69,6 +69,7 @@ class CustomerRoutes:
         customers = [one for one in asked if is_id(one)]
         if not customers:
             raise InvalidRequest("no id could be answered", errors)
+        about(request, customers)
         answer = await self._readers.run(lambda: self._answers.predict(customers))
         return json_reply(
             PredictionsReply(

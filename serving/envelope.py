@@ -1,12 +1,15 @@
-"""What surrounds every request: its id, the bearer check, the error form, headers and measures."""
+"""What surrounds every request: its id, the bearer check, the error form, headers, measures, audit log."""
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
 from time import perf_counter
+from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -14,12 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import ApiError, InternalError, MethodNotAllowed, NotFound
+from monitoring.audit import Entry
+from serving.errors import ApiError, Forbidden, InternalError, MethodNotAllowed, NotFound
 from serving.measures import Measures
+from serving.openapi import Operation
 from serving.schemas import ErrorReply
-from serving.security import HEADERS, BearerAuth
+from serving.security import HEADERS, BearerAuth, Caller
 
 logger = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -38,17 +45,25 @@ class Envelope:
         Asked about every path under ``/v1``, known or not.
     measures
         Counts replies by route template.
-    templates
-        Template of a route by the name of its endpoint.
+    operations
+        Operation of a route by the name of its endpoint.
+    audit
+        Takes what was asked and posted, unless nobody wants it.
     """
 
     def __init__(
-        self, app: ASGIApp, auth: BearerAuth, measures: Measures, templates: Mapping[str, str]
+        self,
+        app: ASGIApp,
+        auth: BearerAuth,
+        measures: Measures,
+        operations: Mapping[str, Operation],
+        audit: Callable[[Entry], None] | None = None,
     ) -> None:
         self._app = app
         self._auth = auth
         self._measures = measures
-        self._templates = templates
+        self._operations = operations
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,6 +75,7 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
         has_begun = False
+        caller: Caller | None = None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, has_begun
@@ -71,7 +87,8 @@ class Envelope:
 
         try:
             if scope["path"] == "/v1" or scope["path"].startswith("/v1/"):
-                self._auth.check(scope["headers"])
+                caller = self._auth.check(scope["headers"])
+                scope["state"]["caller"] = caller
             await self._app(scope, receive, send_with_headers)
         except ApiError as error:
             await error_response(error, request_id)(scope, receive, send_with_headers)
@@ -84,14 +101,52 @@ class Envelope:
             defect = InternalError("an unexpected error; the service's log has it under the request id")
             await error_response(defect, request_id)(scope, receive, send_with_headers)
         finally:
-            self._count(scope, status, perf_counter() - began)
+            operation = self._operations.get(getattr(scope.get("endpoint"), "__name__", ""))
+            self._count(scope, operation, status, perf_counter() - began)
+            if self._audit is not None and caller is not None and operation is not None:
+                entry = entry_of(operation, caller, scope["state"], status)
+                if entry is not None:
+                    self._audit(entry)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        endpoint = getattr(scope.get("endpoint"), "__name__", "")
-        route = self._templates.get(endpoint, "other")
+    def _count(self, scope: Scope, operation: Operation | None, status: int, seconds: float) -> None:
+        route = "other" if operation is None else operation.path
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._measures.requests.labels(route, method, str(status)).inc()
         self._measures.seconds.labels(route).observe(seconds)
+
+
+def guarded(endpoint: Endpoint, operation: Operation) -> Endpoint:
+    """Return an endpoint that only a token good for it reaches; nothing of the body is read before."""
+    if operation.is_open:
+        return endpoint
+
+    @wraps(endpoint)
+    async def reached(request: Request) -> Response:
+        caller: Caller = request.state.caller
+        caller.require(operation.scope)
+        return await endpoint(request)
+
+    return reached
+
+
+def entry_of(operation: Operation, caller: Caller, state: Mapping[str, Any], status: int) -> Entry | None:
+    """Return what the audit log is to hold of a request; None of one that reached no customer's data."""
+    customers = state.get("customers", 0)
+    what = operation.audited_as
+    if status == Forbidden.status:
+        what = "denied"
+    elif (status >= 400 and not (status >= 500 and what != "read")) or (what == "read" and not customers):
+        return None
+    return Entry(
+        at_us=time.time_ns() // 1000,
+        who=caller.name,
+        what=what,
+        detail=state.get("detail", operation.name),
+        customers=customers,
+        customer=state.get("customer"),
+        request_id=state["request_id"],
+        status=status,
+    )
 
 
 def error_response(error: ApiError, request_id: str) -> Response:

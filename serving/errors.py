@@ -2,13 +2,18 @@
 
 TagtideError
 ├── ServingError             the service cannot start or keep running
+│   ├── ErasureError         an erasure cannot be done, or not be completed
+│   │   ├── HomeBusyError            others read customers in bulk for too long
+│   │   └── UnknownCustomerError     there is nobody to erase
+│   └── TokenError           the file of bearer tokens, or a name in it
 ├── OutboxError              messages that wait cannot be read or written
 └── TriggerError             a trigger is declared wrongly, or what is pending cannot be read or written
 
 ApiError                     becomes one reply in the error form
 ├── BadRequest               400 the body is not JSON
 ├── Unauthorized             401 no bearer token, or a wrong one
-├── NotFound                 404 no such route
+├── Forbidden                403 the token is good for less
+├── NotFound                 404 no such route, or nothing known by that name
 ├── MethodNotAllowed         405 the route knows other methods
 ├── PayloadTooLarge          413 the body exceeds its limit
 ├── UnsupportedMediaType     415 the body is not uncompressed JSON
@@ -36,6 +41,22 @@ class OutboxError(TagtideError):
 
 class TriggerError(TagtideError):
     """A trigger is declared wrongly, or what is pending cannot be read or written."""
+
+
+class ErasureError(ServingError):
+    """An erasure cannot be done, or not be completed; doing it again completes it."""
+
+
+class HomeBusyError(ErasureError):
+    """Others read customers in bulk, and did not end in time."""
+
+
+class UnknownCustomerError(ErasureError):
+    """Nothing is known of such a customer."""
+
+
+class TokenError(ServingError):
+    """The file of bearer tokens is damaged, or a name in it is wrong."""
 
 
 class ApiError(Exception):
@@ -81,8 +102,14 @@ class Unauthorized(ApiError):
         super().__init__(message, headers={"www-authenticate": "Bearer"})
 
 
+class Forbidden(ApiError):
+    """The token is good for less than this."""
+
+    status, code = 403, "forbidden"
+
+
 class NotFound(ApiError):
-    """No such route."""
+    """No such route, or nothing is known by that name."""
 
     status, code = 404, "not_found"
 

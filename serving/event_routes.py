@@ -13,7 +13,7 @@ from features.events import shown
 from serving.answers import Answers
 from serving.clock import Clock
 from serving.errors import InvalidRequest
-from serving.http_messages import json_body, json_reply
+from serving.http_messages import about, json_body, json_reply
 from serving.intake import Posted, read_posted
 from serving.openapi import Operation
 from serving.readers import Readers
@@ -70,6 +70,7 @@ class EventRoutes:
             raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
         body = await json_body(request, self._settings.max_body_bytes)
         posted = await self._parsed(body)
+        about(request, posted.columns["customer_id"])
         done = self._writer.submit(posted, with_tags=wanted is not None)
         # Shielded: a sender that hangs up must not cancel what other senders' events wait with.
         written = await asyncio.shield(asyncio.wrap_future(done))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,8 +55,16 @@ def is_id(text: str) -> bool:
     return 1 <= len(text.encode()) <= ID_BYTES_MAX
 
 
+def about(request: Request, customers: Collection[str]) -> None:
+    """Note for the audit log which customers a request is about."""
+    distinct = set(customers)
+    request.state.customers = len(distinct)
+    if len(distinct) == 1:
+        (request.state.customer,) = distinct
+
+
 def id_in_path(request: Request, name: str = "customer_id") -> str:
-    """Return an id that stands in a request's path.
+    """Return a customer's id that stands in a request's path; the request is about that customer.
 
     Raises
     ------
@@ -64,6 +74,7 @@ def id_in_path(request: Request, name: str = "customer_id") -> str:
     text = str(request.path_params[name])
     if not is_id(text):
         raise InvalidRequest("no such id", [Detail(None, name, shown(text), ID)])
+    about(request, [text])
     return text
 
 

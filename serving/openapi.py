@@ -5,14 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from serving.schemas import ErrorReply
-
-Scope = Literal["read", "write", "admin"]
-"""What a bearer token may be good for: asking, posting, or everything."""
+from serving.tokens import Scope
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -37,6 +35,8 @@ class Operation:
         Whether it needs no bearer token.
     scope
         What a bearer token must be good for.
+    what
+        What the audit log calls it; empty: as its scope.
     """
 
     method: str
@@ -51,6 +51,12 @@ class Operation:
     parameters: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     is_open: bool = False
     scope: Scope = "read"
+    what: str = ""
+
+    @property
+    def audited_as(self) -> str:
+        """What the audit log calls it."""
+        return self.what or self.scope
 
 
 class Endpoints(Protocol):
@@ -80,6 +86,8 @@ PROBES = (
 ERRORS = {
     400: "The body is not JSON.",
     401: "No bearer token, or a wrong one.",
+    403: "The token is good for less: a scope is missing.",
+    404: "Nothing is known by that name.",
     413: "The body exceeds its limit.",
     415: "The body is not uncompressed `application/json`.",
     422: "JSON that means nothing here; `details` says what.",
@@ -115,15 +123,16 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
 
 def _operation(one: Operation) -> dict[str, Any]:
     replies: dict[str, Any] = {str(one.status): {"description": "Done."} | _content(one.reply)}
-    for status in sorted({*one.errors, *(() if one.is_open else (401,))}):
+    for status in sorted({*one.errors, *_refusals(one)}):
         reply: dict[str, Any] = {"description": ERRORS[status]}
         if not one.is_open:
             reply |= _content(ErrorReply)
         replies[str(status)] = reply
+    needs = "" if one.is_open else f" Needs a token of scope `{one.scope}`."
     told: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
-        "description": one.description,
+        "description": one.description + needs,
         "responses": replies,
     }
     if one.parameters:
@@ -133,6 +142,13 @@ def _operation(one: Operation) -> dict[str, Any]:
     if one.is_open:
         told["security"] = []
     return told
+
+
+def _refusals(one: Operation) -> tuple[int, ...]:
+    if one.is_open:
+        return ()
+    # Every token is good for reading.
+    return (401,) if one.scope == "read" else (401, 403)
 
 
 def _content(schema: type[msgspec.Struct] | None) -> dict[str, Any]:

@@ -249,6 +249,18 @@ class CustomerReply(Struct, frozen=True):
     customer: CustomerPrediction
 
 
+class ErasureReply(Struct, frozen=True):
+    """What an erasure did; it names nobody."""
+
+    erasure_id: str
+    erased_at: Annotated[datetime, Meta(description="what happened until then is not taken in again")]
+    tombstones: Annotated[
+        int | None, Meta(description="how many ids are kept out since; null where it was not written down")
+    ]
+    rows: Annotated[dict[str, int], Meta(description="how many rows were erased, by place")]
+    request_id: str
+
+
 class PartStatus(Struct, frozen=True):
     """One part of the service."""
 

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from configs import telemetry
 from configs.home import Home
 from serving.errors import ServingError
+from serving.log_format import WithoutValues
 from serving.service import bento_service
 
 GRACE_SECONDS = 5
@@ -27,6 +28,11 @@ SWITCH_SECONDS = 0.001
 NOT_WANTED = frozenset({"TimeoutMiddleware", "OpenTelemetryMiddleware"})
 """BentoML's middleware we run without. The first keeps a timer of every request for the length of its
 timeout, and would cut off a replay's refresh; the second costs half of a request's CPU for nobody."""
+
+
+PATHS = frozenset({"", "/livez", "/readyz"})
+"""What BentoML answers: the mounted application, and two probes. Its other pages show what nobody asked for
+without a token."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,13 +82,14 @@ def run(
     """
     telemetry.switch_off(environ)
     environ.setdefault("BENTOML_HOME", str(home.root / "bentoml"))
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(WithoutValues())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("serving").setLevel(logging.INFO)
     app = assemble()
     asgi = bento_service(lambda: app).to_asgi()
     asgi.user_middleware = [one for one in asgi.user_middleware if one.cls.__name__ not in NOT_WANTED]
+    asgi.router.routes = [one for one in asgi.router.routes if getattr(one, "path", "") in PATHS]
     config = uvicorn.Config(
         asgi,
         log_config=None,

@@ -17,7 +17,7 @@ from configs.home import Home
 from features.errors import IdentityError
 from features.event_log import open_engine
 from features.events import INSTANT
-from features.tombstones import ErasureKeys, Tombstones
+from features.tombstones import Erasure, ErasureKeys, Tombstones
 from features.windows import to_us
 from tests.features.postgres_database import empty_postgres_schema
 
@@ -87,7 +87,7 @@ def test_the_hash_is_the_standards_and_the_id_is_nowhere(
     engine: sa.Engine, home: Home, tombstones: Tombstones
 ) -> None:
     tombstones.bury(["ann-4711"], NOON)
-    tombstones.record({"lake": 3}, NOON)
+    tombstones.record(Erasure("e1", NOON, 1, {"lake": 3}))
     secret = bytes.fromhex(home.erasure_key.read_text())
     expected = hmac.new(secret, b"ann-4711", hashlib.sha256).hexdigest()
     assert [row.hash for row in stored(engine, "tombstones")] == [expected]
@@ -159,7 +159,17 @@ def test_other_processes_see_a_tombstone_and_its_lifting_at_once(
 
 
 def test_an_erasure_is_recorded_by_when_and_how_much(engine: sa.Engine, tombstones: Tombstones) -> None:
-    name = tombstones.record({"lake": 3, "ledger": 0}, NOON)
+    done = Erasure("e1", NOON, 2, {"lake": 3, "ledger": 0})
+    tombstones.record(done)
     (row,) = stored(engine, "erasures")
-    assert (row.erasure_id, row.erased_at_us) == (name, to_us(NOON))
-    assert json.loads(row.counts) == {"lake": 3, "ledger": 0}
+    assert (row.erasure_id, row.erased_at_us) == ("e1", to_us(NOON))
+    assert json.loads(row.counts) == {"ids": 2, "rows": {"lake": 3, "ledger": 0}}
+    assert tombstones.find("e1") == done
+    assert tombstones.find("e2") is None
+
+
+def test_an_erasure_of_an_earlier_version_is_still_told(engine: sa.Engine, tombstones: Tombstones) -> None:
+    with engine.begin() as connection:
+        row = {"id": "old", "at": to_us(NOON), "counts": '{"lake": 3}'}
+        connection.execute(sa.text("INSERT INTO erasures VALUES (:id, :at, :counts)"), row)
+    assert tombstones.find("old") == Erasure("old", NOON, None, {"lake": 3})

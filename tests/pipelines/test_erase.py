@@ -28,10 +28,10 @@ from monitoring.claims import Prediction, Transition
 from monitoring.ledger import Ledger
 from pipelines import cli
 from pipelines.current_lake import lake_up_to_date
-from pipelines.erase import Receipt, erase
-from pipelines.errors import CommandError
 from pipelines.import_events import import_source
 from pipelines.link_changes import change_links
+from serving.erasure import Receipt, erase
+from serving.errors import UnknownCustomerError
 from serving.live_tags import LiveTags
 from tests.features.made_events import event, frame
 from tests.features.postgres_database import empty_postgres_schema
@@ -201,7 +201,7 @@ def test_erasing_again_is_harmless_and_completes_what_came_in_between(filled: Ho
 def test_somebody_unknown_is_said_to_be_unknown_and_leaves_nothing(filled: Home, tmp_path: Path) -> None:
     home, chosen = filled, settings_of(filled)
     before = [name for name in found(home, chosen) if not name.endswith(".tmp")]
-    with pytest.raises(CommandError, match="nothing is known of such a customer") as raised:
+    with pytest.raises(UnknownCustomerError, match="nothing is known of such a customer") as raised:
         do(home, chosen, "web-Zq7x-140")
     assert not any(one in str(raised.value) + raised.value.next_step for one in [*IDS, "Zq7x", OTHER])
     assert found(home, chosen) == before

@@ -44,6 +44,7 @@ class CategoryScorer:
         self.versions = {"tags-interest": version}
         self.calls = []
         self.fails = False
+        self.breaks_on = None
         self.quiet_families = frozenset()
 
     def score_many(self, customers, now_us, *, with_tags, with_reasons):
@@ -53,6 +54,8 @@ class CategoryScorer:
         return {customer: self._score(customer, now_us, with_tags, with_reasons) for customer in customers}
 
     def _score(self, customer, now_us, with_tags, with_reasons):
+        if self.breaks_on is not None and customer.startswith(self.breaks_on):
+            raise KeyError(customer)
         row = self.store.get(CUSTOMER_MEMORY, customer, now_us=now_us, ttl_us=3 * DAY_US)
         categories = [] if row is None else [text for text in decode_memory(row.value).category if text]
         tags = [

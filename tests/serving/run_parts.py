@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
     def make():
         parts.append(Parts(home))
+        parts[0].scorer.breaks_on = "broken-"
         return parts[0].app
 
     listener = server.listen("127.0.0.1", int(sys.argv[2]))

@@ -12,11 +12,15 @@ from features.identities import Space
 from features.packed_store import CUSTOMER_MEMORY
 from features.quarantine import Quarantine
 from features.resolver import open_resolver
+from features.tombstones import ErasureKeys
 from features.windows import from_us
+from monitoring.audit import AuditLog
 from monitoring.ledger import Ledger
-from pipelines.erase import erase
 from pipelines.link_changes import change_links
 from serving.api import create_app
+from serving.audit_writer import AuditWriter
+from serving.erasure import Erasures, erase
+from serving.tokens import TokenFile
 from tests.serving.parts import START_US, Parts, event
 
 AT = datetime(2024, 5, 1, tzinfo=UTC)
@@ -32,6 +36,8 @@ class PeopleParts(Parts):
         self.resolver.identities.settle(Space("pos", "pos:", is_source=True))
         self.ledger = Ledger(self.engine, self.resolver)
         self.quarantine = Quarantine(home.quarantine, self.resolver.barred)
+        keys = ErasureKeys(home, None)
+        self.audit = AuditLog(self.engine, keys, lambda: self.resolver.resolution().spaces)
         self.app = create_app(
             self.settings,
             self.store,
@@ -43,6 +49,9 @@ class PeopleParts(Parts):
             quarantine=self.quarantine,
             identities=self.resolver,
             guard=SharedLock(home.online_lock).together,
+            eraser=Erasures(home, self.settings, self.resolver, within_seconds=0.2),
+            tokens=TokenFile(home.tokens),
+            audit=AuditWriter(self.audit, every_seconds=0.02),
         )
 
     async def link(self, one: str, other: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from configs.home import Home
-from pipelines.errors import MachineError
+from serving.errors import ErasureError
 
 CUSTOMER = "customer_id"
 IN_PLACE_OF_ID = "(erased)"
@@ -80,7 +80,7 @@ def leave_no_traces(database: Path) -> None:
 
     Raises
     ------
-    MachineError
+    ErasureError
         If others hold the file for too long.
     """
     if not database.is_file():
@@ -90,12 +90,12 @@ def leave_no_traces(database: Path) -> None:
         connection.execute("VACUUM")
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise MachineError(
+            raise ErasureError(
                 f"{database.name} is in use: traces of what was erased may still be in its log",
                 "run the command again",
             )
     except sqlite3.Error as error:
-        raise MachineError(
+        raise ErasureError(
             f"{database.name} could not be written anew: {error}", "free the disk, and run the command again"
         ) from None
     finally:

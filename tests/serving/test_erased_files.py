@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from configs.home import Home
-from pipelines.erased_files import empty_spill, forget_in_reports, forget_in_tables, leave_no_traces
-from pipelines.errors import MachineError
+from serving.erased_files import empty_spill, forget_in_reports, forget_in_tables, leave_no_traces
+from serving.errors import ErasureError
 
 IDS = ["ann-77", "pos:7"]
 
@@ -96,5 +96,5 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "some.db").write_text(
         "a note that is certainly longer than a header of a database file is. " * 20
     )
-    with pytest.raises(MachineError, match=r"some\.db could not be written anew: file is not a database"):
+    with pytest.raises(ErasureError, match=r"some\.db could not be written anew: file is not a database"):
         leave_no_traces(tmp_path / "some.db")
