@@ -5,6 +5,7 @@ TagtideError
 ├── EventLogError            the durable log or the lake
 ├── WindowError              a window that is not one
 ├── TagCatalogueError        a tag family's declaration
+├── LeaseLostError           what only the holder of a lease may write, written by another
 ├── IdentityError            links between ids, tombstones, and the key they are made with
 └── FeatureStoreError        Feast, its stores, or a feature that is missing
 """
@@ -32,6 +33,10 @@ class TagCatalogueError(TagtideError):
 
 class IdentityError(TagtideError):
     """Ids cannot be linked, unlinked or erased as asked, or their tables cannot be read."""
+
+
+class LeaseLostError(TagtideError):
+    """Another process holds the lease by now: what only its holder may write was not written."""
 
 
 class FeatureStoreError(TagtideError):

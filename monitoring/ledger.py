@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -136,6 +136,8 @@ class Ledger:
             )
         self._engine = engine
         self._customers = customers
+        self.before_commit: Callable[[sa.Connection], None] | None = None
+        """Called at the end of the transaction of `record`; what it raises undoes it."""
         self._insert: Any = inserts[engine.dialect.name]
         with self._transaction() as connection:
             for table in METADATA.sorted_tables:
@@ -156,6 +158,8 @@ class Ledger:
         with self._transaction() as connection:
             self._add(connection, CLAIMS, rows)
             self._add(connection, TRANSITIONS, steps)
+            if self.before_commit is not None:
+                self.before_commit(connection)
 
     def record_predictions(self, predictions: Sequence[Prediction]) -> None:
         """Store served propensities; the same (customer, horizon, instant) twice is stored once."""

@@ -20,6 +20,7 @@ from serving.customer_routes import CustomerRoutes
 from serving.envelope import Envelope, on_api_error, on_http_exception
 from serving.errors import ApiError
 from serving.event_routes import EventRoutes
+from serving.leadership import Leadership
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Endpoints
@@ -33,6 +34,9 @@ from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
 from serving.tag_queue import TagQueue
 from serving.tagging import ClaimLedger, Tagging
 from serving.upkeep import Background, Upkeep, until_due
+
+STAND_BY_SECONDS = 1.0
+"""How often a process that stands by asks whether the upkeep has become its own."""
 
 
 def create_app(
@@ -51,6 +55,7 @@ def create_app(
     watch_seconds: float = 1.0,
     needs_models: bool = True,
     close: Callable[[], None] | None = None,
+    leadership: Leadership | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
 
@@ -74,6 +79,8 @@ def create_app(
         Whether the service is not ready before there are models: without any it takes and remembers events.
     close
         Called last of all: gives back what was opened for the service.
+    leadership
+        Settles which of several services on the same stores does what only one may; None: there is only this.
 
     Returns
     -------
@@ -101,7 +108,10 @@ def create_app(
         identities=identities,
         future_skew=timedelta(minutes=settings.future_skew_minutes),
         guard=guard,
+        lead=leadership,
     )
+    if leadership is not None:
+        ledger.before_commit = leadership.check
     upkeep = Upkeep(settings, store, live_tags, tagging, measures, refresh, tags.turns)
     if clock.kind == "replay":
         writer.before_rows = upkeep.run
@@ -119,6 +129,7 @@ def create_app(
             "tagging": lambda: tags.problem,
             "sweep": lambda: upkeep.sweep_problem,
         },
+        notes={} if leadership is None else {"lease": lambda: leadership.role},
     )
     answers = Answers(live_tags, scorers, clock, identities)
     readers = Readers()
@@ -146,11 +157,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         threads = []
+        if leadership is not None:
+            await asyncio.to_thread(leadership.tick)
+            threads.append(Background("tagtide-lease", leadership.tick, pause_seconds=1.0))
         if watch is not None:
             await asyncio.to_thread(watch)
             threads.append(Background("tagtide-watch", _every(watch_seconds, watch)))
         if clock.kind == "wall":
-            threads.append(Background("tagtide-upkeep", lambda: until_due(upkeep, clock)))
+            threads.append(Background("tagtide-upkeep", _while_leading(writer, upkeep, clock)))
         await asyncio.to_thread(writer.start)
         for thread in threads:
             thread.start()
@@ -161,6 +175,8 @@ def create_app(
             for thread in threads:
                 await asyncio.to_thread(thread.stop)
             await asyncio.to_thread(writer.stop)
+            if leadership is not None:
+                await asyncio.to_thread(leadership.end)
             readers.stop()
             if close is not None:
                 close()
@@ -192,6 +208,10 @@ def _every(seconds: float, act: Callable[[], object]) -> Callable[[], float]:
         return seconds
 
     return run
+
+
+def _while_leading(writer: Writer, upkeep: Upkeep, clock: Clock) -> Callable[[], float]:
+    return lambda: until_due(upkeep, clock) if writer.is_leading else STAND_BY_SECONDS
 
 
 def _reached(store: PackedStore) -> str:

@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 
 from configs.home import Home
 from configs.settings import Settings
-from features.event_log import EventLog, open_engine
+from features.event_log import EventLog, one_at_a_time, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
+from features.lease import Lease
 from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
 from features.resolver import open_resolver
@@ -23,6 +24,7 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
+from serving.leadership import STREAM_LEASE, Leadership
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
@@ -44,13 +46,14 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     """
     store = open_packed_store(home, settings)
     engine = open_engine(settings.database_url, home)
-    resolver = open_resolver(home, engine, settings.erasure_key)
-    lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
+    with one_at_a_time(engine):
+        resolver = open_resolver(home, engine, settings.erasure_key)
+        lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
+        stored_ids = StoredIds(lake)
+        log, lease = EventLog(engine, stored_ids), Lease(engine, STREAM_LEASE)
     jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
-    stored_ids = StoredIds(lake)
     # Now, in a second or two a million events, and not while the first post waits.
     stored_ids.refresh()
-    log = EventLog(engine, stored_ids)
 
     def load(named: Mapping[str, Mapping[str, Any]]) -> Scorer:
         from serving.scorer import load_scorer
@@ -83,6 +86,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         watch=watch.check,
         needs_models=needs_models,
         close=close,
+        leadership=Leadership(lease, store, home.processes),
     )
 
 

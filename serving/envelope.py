@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError, InternalError, MethodNotAllowed, NotFound
 from serving.measures import Measures
+from serving.outages import as_outage
 from serving.schemas import ErrorReply
 from serving.security import HEADERS, BearerAuth
 
@@ -75,14 +76,15 @@ class Envelope:
             await self._app(scope, receive, send_with_headers)
         except ApiError as error:
             await error_response(error, request_id)(scope, receive, send_with_headers)
-        # A defect: the caller gets the error form, the log the trace.
-        except Exception:
+        # A part that does not answer, or a defect: the caller gets the error form, the log the trace.
+        except Exception as error:
+            outage = as_outage(error)
             logger.exception("request %s failed", request_id)
             self._measures.failures.labels("request").inc()
             if has_begun:
                 raise
             defect = InternalError("an unexpected error; the service's log has it under the request id")
-            await error_response(defect, request_id)(scope, receive, send_with_headers)
+            await error_response(outage or defect, request_id)(scope, receive, send_with_headers)
         finally:
             self._count(scope, status, perf_counter() - began)
 

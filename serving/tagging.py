@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import polars as pl
+import sqlalchemy as sa
 
 from features.life_cycle import Evidence, Step, TagRecord, advance
 from monitoring.claims import Claim, ClaimKind, Origin, Transition
@@ -20,6 +21,8 @@ CONTROL_SHARE = 0.002
 
 class ClaimLedger(Protocol):
     """Where claims are written down; see `monitoring.ledger.Ledger`."""
+
+    before_commit: Callable[[sa.Connection], None] | None
 
     def record(self, claims: Sequence[Claim], transitions: Sequence[Transition] = ()) -> None:
         """Store claims and transitions in one transaction; what is stored already stays as it is."""

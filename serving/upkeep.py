@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from configs.settings import Settings
+from features.errors import LeaseLostError
 from features.memory import PROFILE_LIFE_US
 from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, PackedStore
 from features.windows import from_us, profile_boundary
@@ -152,6 +153,9 @@ class Upkeep:
                 try:
                     with self._lock:
                         act(customers[start : start + SWEEP_CHUNK])
+                # Whoever holds the lease by now sweeps.
+                except LeaseLostError:
+                    raise
                 # One customer's damaged data must not cost everybody's sweep.
                 except Exception as error:  # noqa: BLE001
                     failure = error
