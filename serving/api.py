@@ -128,6 +128,7 @@ def create_app(
             "profiles": lambda: upkeep.refresh_problem,
             "tagging": lambda: tags.problem,
             "sweep": lambda: upkeep.sweep_problem,
+            "clock": lambda: clock.problem,
         },
         notes={} if leadership is None else {"lease": lambda: leadership.role},
     )

@@ -202,6 +202,20 @@ class Writer:
             self._has_begun = False
             self.problem = "stopped"
 
+    def make_sure_of_room(self, rows: int = 1) -> None:
+        """Refuse what there is no room for; a request alone may be of any size.
+
+        Raises
+        ------
+        TooManyRequests
+            If too many rows wait.
+        """
+        waiting = self._waiting_rows
+        if waiting and waiting + rows > self._queue_rows:
+            seconds = min(math.ceil(waiting / self._rows_per_second), RETRY_MAX_SECONDS)
+            message = f"{waiting} events wait to be written; send this again"
+            raise TooManyRequests(message, retry_after_seconds=max(seconds, 1))
+
     def submit(self, posted: Posted, *, with_tags: bool = False) -> Future[Written]:
         """Queue one request's events.
 
@@ -228,10 +242,7 @@ class Writer:
             raise NotReady("events are not taken now: the writer is not running")
         waiting = _Waiting(posted, with_tags, time.perf_counter())
         with self._count_lock:
-            if self._waiting_rows + posted.height > self._queue_rows and self._waiting_rows:
-                seconds = min(math.ceil(self._waiting_rows / self._rows_per_second), RETRY_MAX_SECONDS)
-                message = f"{self._waiting_rows} events wait to be written; send this again"
-                raise TooManyRequests(message, retry_after_seconds=max(seconds, 1))
+            self.make_sure_of_room(posted.height)
             self._waiting_rows += posted.height
         self._waiting.put(waiting)
         return waiting.done

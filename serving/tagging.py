@@ -115,6 +115,7 @@ class Tagging:
         -------
         Number of customers whose tags were mended.
         """
+        self._live_tags.look_ahead(now_us)
         settled = self._live_tags.settled_us()
         oldest = now_us - KEPT_US
         # Customers evaluated together share an instant, and a crash may have come between two lots of them.

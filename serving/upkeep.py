@@ -103,7 +103,8 @@ class Upkeep:
             self._run_refresh(boundary, now_us)
         instant = now_us // self._every_us * self._every_us
         last = self._store.mark(SWEEP_MARK)
-        if last is None:
+        if last is None or last > instant + self._every_us:
+            # Never before, or by a clock that was ahead: no sweep may wait until time has caught up.
             self._store.put_mark(SWEEP_MARK, instant)
         elif instant > last:
             self._run_sweep(instant, last)

@@ -36,8 +36,7 @@ def kill_in_mid_stream(home, *, kills, pauses=0, **stores):
     with services(home, 2, **stores) as pair:
         senders = Senders([one.url for one in pair])
         for number in range(kills + pauses):
-            target = senders.acknowledged() + BETWEEN
-            until(lambda: senders.acknowledged() >= target, 60)
+            until(senders.have_acknowledged(BETWEEN), 60)
             leading, other = pair if pair[0].is_leading() else pair[::-1]
             began = time.monotonic()
             if number >= kills:
@@ -56,8 +55,7 @@ def kill_in_mid_stream(home, *, kills, pauses=0, **stores):
                 until(other.is_leading, 60)
                 takeovers.append(time.monotonic() - began)
             leading.start()
-        target = senders.acknowledged() + BETWEEN
-        until(lambda: senders.acknowledged() >= target, 60)
+        until(senders.have_acknowledged(BETWEEN), 60)
         sent = senders.stop()
         redis_url = stores.get("redis_url")
         parts = Parts(

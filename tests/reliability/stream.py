@@ -98,6 +98,11 @@ class Senders:
     def acknowledged(self):
         return sum(len(one.sent.acknowledged) for one in self.all)
 
+    def have_acknowledged(self, more):
+        """Return what tells whether so many more events were acknowledged since."""
+        target = self.acknowledged() + more
+        return lambda: self.acknowledged() >= target
+
     def stop(self):
         self.stopping.set()
         for one in self.all:
