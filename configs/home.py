@@ -61,6 +61,11 @@ class Home:
         return self.root / "online.lock"
 
     @property
+    def processes(self) -> Path:
+        """A locked file for each service that runs on this home."""
+        return self.root / "processes"
+
+    @property
     def feature_store(self) -> Path:
         """Feast registry, snapshots and profiles."""
         return self.root / "feature_store"

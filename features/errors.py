@@ -5,6 +5,7 @@ TagtideError
 ├── EventLogError            the durable log or the lake
 ├── WindowError              a window that is not one
 ├── TagCatalogueError        a tag family's declaration
+├── LeaseLostError           what only the holder of a lease may write, written by another
 ├── IdentityError            links between ids, tombstones, and the key they are made with
 ├── ConsentError             what customers agreed to, and when they were contacted
 └── FeatureStoreError        Feast, its stores, or a feature that is missing
@@ -37,6 +38,10 @@ class IdentityError(TagtideError):
 
 class ConsentError(TagtideError):
     """What customers agreed to, or when they were contacted, cannot be read or written."""
+
+
+class LeaseLostError(TagtideError):
+    """Another process holds the lease by now: what only its holder may write was not written."""
 
 
 class FeatureStoreError(TagtideError):

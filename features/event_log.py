@@ -33,6 +33,8 @@ POSTGRESQL = frozenset({"postgres", "postgresql"})
 APPEND_LOCK = 0x7461677469646531
 """Any constant will do, so long as every writer takes the same."""
 
+OPENING_LOCK = APPEND_LOCK + 1
+
 BODY_SCHEMA = {name: pl.Int64() if kind == INSTANT else kind for name, kind in EVENT_SCHEMA.items()}
 """The schema as it stands in a row's JSON: instants are microseconds since 1970, UTC."""
 
@@ -187,6 +189,12 @@ class EventLog:
         """Return the largest number given so far, 0 of an empty log."""
         with self._transaction() as connection:
             return int(connection.execute(sa.select(sa.func.max(EVENT_LOG.c.seq))).scalar() or 0)
+
+    def count_after(self, seq: int) -> int:
+        """Count the events after a number."""
+        query = sa.select(sa.func.count()).select_from(EVENT_LOG).where(EVENT_LOG.c.seq > seq)
+        with self._transaction() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def compact(self, lake: Lake) -> int:
         """Copy into the lake what is not there yet.
@@ -365,6 +373,31 @@ def open_engine(database_url: SecretStr | str | None, home: Home) -> sa.Engine:
     if is_sqlite and url.database:
         sa.event.listen(engine, "connect", partial(_make_durable, Path(f"{url.database}.lock")))
     return engine
+
+
+@contextmanager
+def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
+    """Keep other processes from making tables meanwhile: a PostgreSQL server does not by itself.
+
+    Raises
+    ------
+    EventLogError
+        If the database does not answer.
+    """
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    try:
+        connection = engine.connect()
+    except sa.exc.SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise EventLogError(
+            f"the event log refused: {str(cause).splitlines()[0]}", "check the database and its disk"
+        ) from error
+    # Given back with the transaction, however it ends.
+    with connection, connection.begin():
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(OPENING_LOCK)))
+        yield
 
 
 def _revealed(database_url: SecretStr | str) -> str:

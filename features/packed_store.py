@@ -8,13 +8,13 @@ cleared away.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from configs.errors import ConfigError
 from configs.home import Home
 from configs.settings import Settings
-from features.errors import FeatureStoreError
+from features.errors import FeatureStoreError, LeaseLostError
 
 PROJECT = "tagtide"
 
@@ -24,6 +24,9 @@ KEY_PROFILE = "key_profile"
 
 LIFE_US = 72 * 3600 * 1_000_000
 """Life of every online value, in microseconds."""
+
+FENCE_MARK = "fence"
+"""Progress mark: the number of the lease by which values were written last; see `PackedStore.fence`."""
 
 SEPARATOR = "\x1f"
 ESCAPE = "\x1e"
@@ -91,7 +94,17 @@ def profile_key(key_column: str, key_value: str) -> str:
 
 
 class PackedStore(Protocol):
-    """What the service and Feast ask of an online store. Safe to share between threads."""
+    """What the service and Feast ask of an online store. Safe to share between threads.
+
+    Attributes
+    ----------
+    fence
+        Returns the number of the lease that `put_many` and `put_mark` write by, or raises `LeaseLostError`.
+        Nothing is written, and that error raised, once somebody has written by a larger number. None: by no
+        lease, always.
+    """
+
+    fence: Callable[[], int] | None
 
     def put_many(self, view: str, rows: Sequence[PackedRow], mark: tuple[str, int] | None = None) -> int:
         """Write rows, and a mark with them, in one transaction.
@@ -215,6 +228,18 @@ def check_advance(view: str, from_us: int, to_us: int) -> None:
             f"rows of view {view!r} cannot be advanced from {from_us} µs back to {to_us} µs",
             "name the later instant second",
         )
+
+
+def check_fence(stored: int, mine: int) -> None:
+    """Refuse to write by an older lease.
+
+    Raises
+    ------
+    LeaseLostError
+        If ``stored``, the number that was written by last, is larger than ``mine``.
+    """
+    if stored > mine:
+        raise LeaseLostError(f"the online store is written by number {stored}, not {mine} any more")
 
 
 def open_packed_store(home: Home, settings: Settings) -> PackedStore:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from features.errors import FeatureStoreError
-from features.packed_store import PackedRow, check_advance, is_alive
+from features.errors import FeatureStoreError, LeaseLostError
+from features.packed_store import FENCE_MARK, PackedRow, check_advance, check_fence, is_alive
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
     from redis.commands.core import Script
 
 REDIS_PUT = """
@@ -93,7 +94,8 @@ class RedisPackedStore:
                 "pip install 'tagtide[redis]'",
             ) from None
 
-        self._error = redis.RedisError
+        self.fence: Callable[[], int] | None = None
+        self._error, self._overtaken = redis.RedisError, redis.WatchError
         self._project = project
         try:
             self._redis: Redis = redis.Redis.from_url(url)
@@ -132,7 +134,7 @@ class RedisPackedStore:
 
     def put_many(self, view: str, rows: Sequence[PackedRow], mark: tuple[str, int] | None = None) -> int:
         """See `PackedStore.put_many`."""
-        with self._mended(), self._redis.pipeline(transaction=True) as pipe:
+        with self._writing() as (pipe, first):
             pipe.sadd(self._views, view)
             chunks = 0
             for start in range(0, len(rows), REDIS_CHUNK_ROWS):
@@ -146,7 +148,27 @@ class RedisPackedStore:
                 chunks += 1
             if mark is not None:
                 pipe.set(self._mark(mark[0]), mark[1])
-            return sum(int(written) for written in pipe.execute()[1 : 1 + chunks])
+            return sum(int(written) for written in pipe.execute()[first + 1 : first + 1 + chunks])
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Pipeline, int]]:
+        """Begin a transaction; yield it, and how many answers come before the writer's own."""
+        with self._mended(), self._redis.pipeline(transaction=True) as pipe:
+            if self.fence is None:
+                yield pipe, 0
+                return
+            mine = self.fence()
+            pipe.watch(self._mark(FENCE_MARK))  # type: ignore[no-untyped-call]
+            found: Any = pipe.get(self._mark(FENCE_MARK))
+            stored = int(found or 0)
+            check_fence(stored, mine)
+            pipe.multi()
+            if stored != mine:
+                pipe.set(self._mark(FENCE_MARK), mine)
+            try:
+                yield pipe, int(stored != mine)
+            except self._overtaken:
+                raise LeaseLostError("somebody else began to write to the online store") from None
 
     def get(self, view: str, key: str, *, now_us: int, ttl_us: int | None) -> PackedRow | None:
         """See `PackedStore.get`."""
@@ -240,8 +262,9 @@ class RedisPackedStore:
 
     def put_mark(self, name: str, value: int) -> None:
         """See `PackedStore.put_mark`."""
-        with self._mended():
-            self._redis.set(self._mark(name), value)
+        with self._writing() as (pipe, _):
+            pipe.set(self._mark(name), value)
+            pipe.execute()
 
     def mark(self, name: str) -> int | None:
         """See `PackedStore.mark`."""

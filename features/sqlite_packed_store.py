@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from features.errors import FeatureStoreError
 from features.file_lock import exclusive
-from features.packed_store import PackedRow, check_advance, is_alive
+from features.packed_store import FENCE_MARK, PackedRow, check_advance, check_fence, is_alive
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another process to finish its transaction."""
@@ -47,6 +47,7 @@ class SqlitePackedStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self.fence: Callable[[], int] | None = None
         self._path = path
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -93,6 +94,7 @@ class SqlitePackedStore:
     def put_many(self, view: str, rows: Sequence[PackedRow], mark: tuple[str, int] | None = None) -> int:
         """See `PackedStore.put_many`."""
         with self._transaction() as writer:
+            self._pass_fence(writer)
             before = writer.total_changes
             writer.executemany(
                 "INSERT INTO packed (key, view, event_us, value) VALUES (?, ?, ?, ?) "
@@ -201,6 +203,7 @@ class SqlitePackedStore:
     def put_mark(self, name: str, value: int) -> None:
         """See `PackedStore.put_mark`."""
         with self._transaction() as writer:
+            self._pass_fence(writer)
             self._write_mark(writer, name, value)
 
     def mark(self, name: str) -> int | None:
@@ -218,6 +221,16 @@ class SqlitePackedStore:
     def _query(self, sql: str, values: Sequence[str | int]) -> list[Any]:
         with self._mended(), self._read_lock:
             return self._reader.execute(sql, values).fetchall()
+
+    def _pass_fence(self, writer: sqlite3.Connection) -> None:
+        if self.fence is None:
+            return
+        mine = self.fence()
+        found = writer.execute("SELECT value FROM mark WHERE name = ?", (FENCE_MARK,)).fetchone()
+        stored = found[0] if found else 0
+        check_fence(stored, mine)
+        if stored != mine:
+            self._write_mark(writer, FENCE_MARK, mine)
 
     @staticmethod
     def _write_mark(writer: sqlite3.Connection, name: str, value: int) -> None:

@@ -136,6 +136,8 @@ class Ledger:
             )
         self._engine = engine
         self._customers = customers
+        self.before_commit: Callable[[sa.Connection], None] | None = None
+        """Called at the end of the transaction of `record`; what it raises undoes it."""
         self._insert: Any = inserts[engine.dialect.name]
         with self._transaction() as connection:
             for table in METADATA.sorted_tables:
@@ -169,6 +171,8 @@ class Ledger:
             self._add(connection, TRANSITIONS, steps)
             if within is not None:
                 within(connection)
+            if self.before_commit is not None:
+                self.before_commit(connection)
 
     def record_predictions(self, predictions: Sequence[Prediction]) -> None:
         """Store served propensities; the same (customer, horizon, instant) twice is stored once."""

@@ -23,6 +23,7 @@ from serving.envelope import Envelope, guarded, on_api_error, on_http_exception
 from serving.erasure_routes import Eraser, ErasureRoutes
 from serving.errors import ApiError
 from serving.event_routes import EventRoutes
+from serving.leadership import Leadership
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Endpoints
@@ -38,6 +39,9 @@ from serving.tag_queue import TagQueue
 from serving.tagging import ClaimLedger, Tagging
 from serving.tokens import TokenFile
 from serving.upkeep import Background, Upkeep, until_due
+
+STAND_BY_SECONDS = 1.0
+"""How often a process that stands by asks whether the upkeep has become its own."""
 
 
 def create_app(
@@ -60,6 +64,7 @@ def create_app(
     tokens: TokenFile | None = None,
     audit: AuditWriter | None = None,
     eraser: Eraser | None = None,
+    leadership: Leadership | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
 
@@ -91,6 +96,8 @@ def create_app(
         Writes down who reads and changes what.
     eraser
         Erases customers; without one there is no route that does.
+    leadership
+        Settles which of several services on the same stores does what only one may; None: there is only this.
 
     Returns
     -------
@@ -128,7 +135,10 @@ def create_app(
         identities=identities,
         future_skew=timedelta(minutes=settings.future_skew_minutes),
         guard=guard,
+        lead=leadership,
     )
+    if leadership is not None:
+        ledger.before_commit = leadership.check
     upkeep = Upkeep(settings, store, live_tags, tagging, measures, refresh, tags.turns)
     if clock.kind == "replay":
         writer.before_rows = upkeep.run
@@ -150,7 +160,9 @@ def create_app(
             **({} if messenger is None else {"outbox": lambda: messenger.problem}),
             "tokens": lambda: auth.problem,
             **({} if audit is None else {"audit": lambda: audit.problem}),
+            "clock": lambda: clock.problem,
         },
+        notes={} if leadership is None else {"lease": lambda: leadership.role},
     )
     readers = Readers()
     endpoints: list[Endpoints] = [
@@ -181,11 +193,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         threads = []
+        if leadership is not None:
+            await asyncio.to_thread(leadership.tick)
+            threads.append(Background("tagtide-lease", leadership.tick, pause_seconds=1.0))
         if watch is not None:
             await asyncio.to_thread(watch)
             threads.append(Background("tagtide-watch", _every(watch_seconds, watch)))
         if clock.kind == "wall":
-            threads.append(Background("tagtide-upkeep", lambda: until_due(upkeep, clock)))
+            threads.append(Background("tagtide-upkeep", _while_leading(writer, upkeep, clock)))
         await asyncio.to_thread(writer.start)
         if messenger is not None:
             messenger.start()
@@ -202,6 +217,8 @@ def create_app(
             await asyncio.to_thread(writer.stop)
             if messenger is not None:
                 await asyncio.to_thread(messenger.stop)
+            if leadership is not None:
+                await asyncio.to_thread(leadership.end)
             readers.stop()
             if audit is not None:
                 await asyncio.to_thread(audit.stop)
@@ -236,6 +253,10 @@ def _every(seconds: float, act: Callable[[], object]) -> Callable[[], float]:
         return seconds
 
     return run
+
+
+def _while_leading(writer: Writer, upkeep: Upkeep, clock: Clock) -> Callable[[], float]:
+    return lambda: until_due(upkeep, clock) if writer.is_leading else STAND_BY_SECONDS
 
 
 def _reached(store: PackedStore) -> str:

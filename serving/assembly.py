@@ -12,9 +12,10 @@ from starlette.applications import Starlette
 
 from configs.home import Home
 from configs.settings import Settings
-from features.event_log import EventLog, open_engine
+from features.event_log import EventLog, one_at_a_time, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
+from features.lease import Lease
 from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
 from features.resolver import Resolver, open_resolver
@@ -29,6 +30,7 @@ from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
 from serving.outreach import open_outreach
 from serving.erasure import Erasures
+from serving.leadership import STREAM_LEASE, Leadership
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
@@ -51,15 +53,17 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     """
     store = open_packed_store(home, settings)
     engine = open_engine(settings.database_url, home)
-    resolver = open_resolver(home, engine, settings.erasure_key)
-    lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
+    with one_at_a_time(engine):
+        resolver = open_resolver(home, engine, settings.erasure_key)
+        lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
+        stored_ids = StoredIds(lake)
+        log, lease = EventLog(engine, stored_ids), Lease(engine, STREAM_LEASE)
+        outreach = open_outreach(home, settings, engine, log, resolver)
+        audit = audit_writer(home, settings, engine, resolver)
     jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
-    stored_ids = StoredIds(lake)
     # Now, in a second or two a million events, and not while the first post waits.
     stored_ids.refresh()
-    log = EventLog(engine, stored_ids)
     clock = WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake))
-    outreach = open_outreach(home, settings, engine, log, resolver)
     # Contacts are stored under the ids they came with, so that links can be taken back.
     outreach.take_in(Lake(home.lake), clock.now_us())
 
@@ -97,8 +101,9 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         needs_models=needs_models,
         close=close,
         tokens=TokenFile(home.tokens),
-        audit=audit_writer(home, settings, engine, resolver),
+        audit=audit,
         eraser=Erasures(home, settings, resolver),
+        leadership=Leadership(lease, store, home.processes),
     )
 
 

@@ -30,7 +30,7 @@ class CustomerRoutes:
             PredictionsRequest,
             PredictionsReply,
             200,
-            (400, 413, 415, 422, 503),
+            (400, 413, 415, 422, 429, 503),
         ),
         Operation(
             "GET",
@@ -41,7 +41,7 @@ class CustomerRoutes:
             None,
             CustomerReply,
             200,
-            (422, 503),
+            (422, 429, 503),
             (
                 {
                     "name": "customer_id",

@@ -21,6 +21,7 @@ from monitoring.audit import Entry
 from serving.errors import ApiError, Forbidden, InternalError, MethodNotAllowed, NotFound
 from serving.measures import Measures
 from serving.openapi import Operation
+from serving.outages import as_outage
 from serving.schemas import ErrorReply
 from serving.security import HEADERS, BearerAuth, Caller
 
@@ -92,14 +93,15 @@ class Envelope:
             await self._app(scope, receive, send_with_headers)
         except ApiError as error:
             await error_response(error, request_id)(scope, receive, send_with_headers)
-        # A defect: the caller gets the error form, the log the trace.
-        except Exception:
+        # A part that does not answer, or a defect: the caller gets the error form, the log the trace.
+        except Exception as error:
+            outage = as_outage(error)
             logger.exception("request %s failed", request_id)
             self._measures.failures.labels("request").inc()
             if has_begun:
                 raise
             defect = InternalError("an unexpected error; the service's log has it under the request id")
-            await error_response(defect, request_id)(scope, receive, send_with_headers)
+            await error_response(outage or defect, request_id)(scope, receive, send_with_headers)
         finally:
             operation = self._operations.get(getattr(scope.get("endpoint"), "__name__", ""))
             self._count(scope, operation, status, perf_counter() - began)

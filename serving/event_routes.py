@@ -68,6 +68,8 @@ class EventRoutes:
         wanted = request.query_params.get("return")
         if wanted not in (None, "tags"):
             raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
+        # Before anything is read or parsed: to refuse must cost little.
+        self._writer.make_sure_of_room()
         body = await json_body(request, self._settings.max_body_bytes)
         posted = await self._parsed(body)
         about(request, posted.columns["customer_id"])
@@ -78,7 +80,7 @@ class EventRoutes:
             raise InvalidRequest("no event could be taken", written.errors)
         customers: list[CustomerTags] | msgspec.UnsetType = msgspec.UNSET
         if wanted is not None:
-            customers = await self._readers.run(lambda: self._answers.tags(written.customers))
+            customers = await self._readers.run(lambda: self._answers.tags(written.customers), is_urgent=True)
         reply = EventsReply(
             accepted=written.accepted,
             duplicates=written.duplicates,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -32,6 +32,7 @@ class LiveTags:
 
     def __init__(self, store: PackedStore) -> None:
         self._store = store
+        self._later: frozenset[str] = frozenset()
 
     def read(self, customers: Sequence[str], now_us: int) -> dict[str, dict[str, TagRecord]]:
         """Return every stored record, dead ones included, by customer and tag id."""
@@ -59,13 +60,27 @@ class LiveTags:
         now_us: int,
         mark: tuple[str, int] | None,
     ) -> None:
-        """Replace customers' records as of ``now_us``, and set a progress mark with them."""
+        """Replace customers' records as of ``now_us``, and set a progress mark with them.
+
+        They replace what is as of a later instant too, where `look_ahead` found it: before the service was
+        started anew its machine's clock may have been ahead.
+        """
+        stored = self._later_us(changed, now_us)
         rows = [
-            PackedRow(customer, now_us, _encode(list(records.values())))
+            PackedRow(customer, stored.get(customer, now_us), _encode(list(records.values())))
             for customer, records in changed.items()
         ]
         if rows or mark is not None:
             self._store.put_many(CUSTOMER_TAGS, rows, mark)
+
+    def look_ahead(self, now_us: int) -> None:
+        """Find what is stored as of a later instant than the first one that will be written now."""
+        self._later = frozenset(self._store.keys(CUSTOMER_TAGS, newer_than_us=now_us))
+
+    def _later_us(self, customers: Iterable[str], now_us: int) -> dict[str, int]:
+        found = [customer for customer in customers if customer in self._later]
+        rows = self._store.get_many(CUSTOMER_TAGS, found, now_us=now_us, ttl_us=None) if found else {}
+        return {customer: row.event_us for customer, row in rows.items() if row.event_us > now_us}
 
     def settle(self, now_us: int) -> None:
         """Note that everything claimed before ``now_us`` is stored."""

@@ -7,17 +7,32 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from serving.errors import TooManyRequests
+
 Outcome = TypeVar("Outcome")
 
 READERS = 2
 """More threads would only take turns."""
 
+WAITING_MAX = 64
+"""Most requests that wait for a thread or have one; beyond it a caller is told to come back."""
+
 
 class Readers:
-    """A small pool of threads, between `start` and `stop`."""
+    """A small pool of threads, between `start` and `stop`. For use from one event loop.
 
-    def __init__(self, threads: int = READERS) -> None:
+    Parameters
+    ----------
+    threads
+        How many.
+    waiting_max
+        See `WAITING_MAX`.
+    """
+
+    def __init__(self, threads: int = READERS, waiting_max: int = WAITING_MAX) -> None:
         self._threads = threads
+        self._waiting_max = waiting_max
+        self._waiting = 0
         self._pool: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
@@ -30,6 +45,23 @@ class Readers:
             self._pool.shutdown()
             self._pool = None
 
-    async def run(self, work: Callable[[], Outcome]) -> Outcome:
-        """Do some work on a thread and return what it returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def run(self, work: Callable[[], Outcome], *, is_urgent: bool = False) -> Outcome:
+        """Do some work on a thread and return what it returns.
+
+        Parameters
+        ----------
+        is_urgent
+            Done however much waits, where what was promised already depends on it.
+
+        Raises
+        ------
+        TooManyRequests
+            If too much waits: an ever longer queue would serve nobody.
+        """
+        if self._waiting >= self._waiting_max and not is_urgent:
+            raise TooManyRequests(f"{self._waiting} requests wait to be answered; send this again")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._waiting -= 1

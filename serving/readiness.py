@@ -19,15 +19,24 @@ class Readiness:
         Without these no request can be answered.
     informative
         What these say is shown; the service is ready without them.
+    notes
+        What these return is shown of a part with which nothing can be wrong.
     """
 
-    def __init__(self, required: Mapping[str, Check], informative: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        required: Mapping[str, Check],
+        informative: Mapping[str, Check],
+        notes: Mapping[str, Callable[[], str]] | None = None,
+    ) -> None:
         self._required = dict(required)
         self._informative = dict(informative)
+        self._notes = dict(notes or {})
 
     def parts(self) -> dict[str, PartStatus]:
         """Ask every part."""
-        return {name: _status(check) for name, check in (self._required | self._informative).items()}
+        checked = {name: _status(check) for name, check in (self._required | self._informative).items()}
+        return checked | {name: PartStatus(True, note()) for name, note in self._notes.items()}
 
     def is_ready(self) -> bool:
         """Tell whether every required part is ready."""

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from starlette.requests import Request
 from starlette.responses import Response
 
+from configs.errors import TagtideError
 from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, KEY_PROFILE, PackedStore
 from features.windows import from_us
 from serving.answers import Answers
@@ -82,7 +83,9 @@ class ServiceRoutes:
 
     async def get_status(self, request: Request) -> Response:
         """Tell what is ready and what is served."""
-        return json_reply(await self._readers.run(lambda: self._status(request.state.request_id)))
+        return json_reply(
+            await self._readers.run(lambda: self._status(request.state.request_id), is_urgent=True)
+        )
 
     async def get_metrics(self, _: Request) -> Response:
         """Show the measures."""
@@ -97,7 +100,7 @@ class ServiceRoutes:
         return Response(self._page, media_type="text/html")
 
     def _status(self, request_id: str) -> StatusReply:
-        boundary_us = self._upkeep.boundary_us
+        boundary_us, stored = self._stored()
         return StatusReply(
             is_ready=self._readiness.is_ready(),
             parts=self._readiness.parts(),
@@ -105,16 +108,25 @@ class ServiceRoutes:
             as_of=self._answers.now(),
             profile_boundary=None if boundary_us is None else from_us(boundary_us),
             model_version=self._answers.versions,
-            counts={
-                "customers_remembered": self._store.count(CUSTOMER_MEMORY),
-                "customer_profiles": self._store.count(CUSTOMER_PROFILE),
-                "key_profiles": self._store.count(KEY_PROFILE),
-                "customers_tagged": self._live_tags.count(),
+            counts=stored
+            | {
                 "waiting_events": self._writer.waiting_rows,
                 "waiting_customers": self._tags.waiting_customers,
             },
             request_id=request_id,
         )
+
+    def _stored(self) -> tuple[int | None, dict[str, int]]:
+        """Return boundary and counts, or nothing where the store does not answer: its part says so."""
+        try:
+            return self._upkeep.boundary_us, {
+                "customers_remembered": self._store.count(CUSTOMER_MEMORY),
+                "customer_profiles": self._store.count(CUSTOMER_PROFILE),
+                "key_profiles": self._store.count(KEY_PROFILE),
+                "customers_tagged": self._live_tags.count(),
+            }
+        except TagtideError:
+            return None, {}
 
 
 def _version() -> str:

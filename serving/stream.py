@@ -1,4 +1,4 @@
-"""The single writer: posted events become durable, then remembered, then their customers' tags are due."""
+"""The writer: posted events become durable, then remembered, then their customers' tags are due."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from datetime import timedelta
 import polars as pl
 
 from configs.errors import TagtideError
+from features.errors import LeaseLostError
 from features.packed_memory import latest_known_us, merge_memory, pack_memories
 from features.packed_store import CUSTOMER_MEMORY, PackedRow, PackedStore
 from features.windows import from_us
 from serving.clock import Clock
 from serving.errors import NotReady, TooManyRequests
+from serving.followed import PATIENCE_SECONDS, Followed
 from serving.intake import Intake, Posted, Refusal, admit_posted
 from serving.measures import Measures
+from serving.outages import part_of
 from serving.schemas import Detail
-from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
+from serving.stream_parts import AlwaysOurs, DurableLog, Lead, RefusalKeeper, Resolver
 from serving.tag_queue import TAGGED_MARK, TagQueue
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,18 @@ QUEUE_ROWS = 20_000
 CATCH_UP_ROWS = 10_000
 
 RETRY_MAX_SECONDS = 30
+
+LOOK_SECONDS = 0.05
+"""How often the log is looked at for events that another process stored."""
+
+FOLLOW_LOOK_SECONDS = 0.01
+"""How often a process that stands by looks how far its senders' events were applied."""
+
+STOP_SECONDS = 3.0
+"""How long the senders of a process that stands by are waited for when it ends."""
+
+FAILED_PAUSE_SECONDS = 1.0
+"""How long after a failure the log is looked at again, unless events are posted."""
 
 OTHER_CONTENT = "the content stored under this id, or another id"
 
@@ -84,11 +99,12 @@ class _Waiting:
 
 
 class Writer:
-    """Applies events in the order of the log, in one thread, several requests to a transaction.
+    """Stores events and applies them in the order of the log, in one thread, several requests at once.
 
-    A crash between log and memory is made good at the next start: rows after the mark are applied again,
-    which changes nothing where they were applied already; and the customers of rows after the mark of the
-    tags are evaluated.
+    Of several processes on the same stores one applies, its own events and the others'; those stand by: they
+    store, and answer once that one has applied what they stored. A crash between log and memory is made good
+    by the next who applies: rows after the mark are applied again, which changes nothing where they were
+    applied already; and the customers of rows after the mark of the tags are evaluated.
 
     Parameters
     ----------
@@ -110,6 +126,10 @@ class Writer:
         See `QUEUE_ROWS`.
     guard
         Makes what is held while memories change, beside the other threads.
+    lead
+        Knows whether this process is the one that applies.
+    patience_seconds
+        How long a sender waits for another process to apply what was stored.
     """
 
     def __init__(
@@ -125,10 +145,14 @@ class Writer:
         future_skew: timedelta = timedelta(minutes=5),
         queue_rows: int = QUEUE_ROWS,
         guard: Callable[[], AbstractContextManager[object]] = nullcontext,
+        lead: Lead | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._log = log
         self._store = store
         self._tags = tags
+        self._lead = lead or AlwaysOurs()
+        self._followed: Followed[_Waiting] = Followed(patience_seconds)
         self._clock = clock
         self._measures = measures
         self._quarantine = quarantine
@@ -141,7 +165,8 @@ class Writer:
         self._rows_per_second = float(queue_rows)
         self._count_lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_behind = True
+        self._failed_at: float | None = None
+        self._has_begun = False
         self.lock = threading.RLock()
         """Held while memories change."""
         self.before_rows: Callable[[int], int] | None = None
@@ -154,20 +179,18 @@ class Writer:
         measures.waiting_rows.set_function(lambda: self._waiting_rows)
 
     @property
+    def is_leading(self) -> bool:
+        """Whether this process applies events now."""
+        return self._has_begun and self._lead.is_ours
+
+    @property
     def waiting_rows(self) -> int:
         """Rows that are not written yet."""
         return self._waiting_rows
 
     def start(self) -> None:
         """Apply what the log holds beyond the marks, then begin to take events."""
-        with self.lock, self._guard():
-            self._tags.recover()
-            self._resume_tags()
-            if self._clock.kind == "replay":
-                self._tags.drain()
-            self._catch_up()
-        if self._clock.kind == "wall":
-            self._tags.start()
+        self._take_role()
         self._thread = threading.Thread(target=self._run, name="tagtide-writer", daemon=True)
         self._thread.start()
         self.problem = ""
@@ -179,7 +202,22 @@ class Writer:
             self._thread.join()
             self._thread = None
             self._tags.stop()
+            self._has_begun = False
             self.problem = "stopped"
+
+    def make_sure_of_room(self, rows: int = 1) -> None:
+        """Refuse what there is no room for; a request alone may be of any size.
+
+        Raises
+        ------
+        TooManyRequests
+            If too many rows wait.
+        """
+        waiting = self._waiting_rows
+        if waiting and waiting + rows > self._queue_rows:
+            seconds = min(math.ceil(waiting / self._rows_per_second), RETRY_MAX_SECONDS)
+            message = f"{waiting} events wait to be written; send this again"
+            raise TooManyRequests(message, retry_after_seconds=max(seconds, 1))
 
     def submit(self, posted: Posted, *, with_tags: bool = False) -> Future[Written]:
         """Queue one request's events.
@@ -207,10 +245,7 @@ class Writer:
             raise NotReady("events are not taken now: the writer is not running")
         waiting = _Waiting(posted, with_tags, time.perf_counter())
         with self._count_lock:
-            if self._waiting_rows + posted.height > self._queue_rows and self._waiting_rows:
-                seconds = min(math.ceil(self._waiting_rows / self._rows_per_second), RETRY_MAX_SECONDS)
-                message = f"{self._waiting_rows} events wait to be written; send this again"
-                raise TooManyRequests(message, retry_after_seconds=max(seconds, 1))
+            self.make_sure_of_room(posted.height)
             self._waiting_rows += posted.height
         self._waiting.put(waiting)
         return waiting.done
@@ -219,33 +254,111 @@ class Writer:
         last = False
         while not last:
             group, last = self._next_group()
-            if not group:
-                continue
-            began = time.perf_counter()
+            began, rows = time.perf_counter(), sum(waiting.posted.height for waiting in group)
             try:
-                with self.lock, self._guard():
+                self._take_role()
+                if group:
                     self._write(group)
-                self.problem = ""
+                    group = []
+                elif self._is_pausing():
+                    continue
+                elif self.is_leading:
+                    self._apply_others()
+                self._answer_followed()
+                self._failed_at, self.problem = None, ""
+            # Another process took over; what was stored here is applied there.
+            except LeaseLostError:
+                self._lead.lose()
+                self._refuse(group, "events are not taken now: another process has just begun to apply them")
             # Whatever goes wrong, every sender gets an answer and the thread goes on.
-            except Exception as error:
-                self._is_behind = True
-                self.problem = f"the last write failed: {type(error).__name__}"
-                logger.exception("events could not be written")
-                refusal = NotReady("the events could not all be written; send them again: nothing doubles")
-                for waiting in group:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(refusal)
-            self._count(sum(waiting.posted.height for waiting in group), time.perf_counter() - began)
+            except Exception as error:  # noqa: BLE001
+                self._fail(group, error)
+            if rows:
+                self._count(rows, time.perf_counter() - began)
+        self._end_followed()
+
+    def _take_role(self) -> None:
+        """Begin or cease to apply events, as the lead is ours or not."""
+        if not self._lead.is_ours:
+            if self._has_begun:
+                self._has_begun = False
+                self._tags.stop(0.0)
+        elif not self._has_begun and not self._is_pausing():
+            with self.lock, self._guard():
+                # Whoever wrote before by an older lease cannot any more.
+                self._store.put_many(CUSTOMER_MEMORY, [])
+                self._tags.recover()
+                self._resume_tags()
+                if self._clock.kind == "replay":
+                    self._tags.drain()
+                self._catch_up()
+            if self._clock.kind == "wall":
+                self._tags.start()
+            self._has_begun = True
+
+    def _is_pausing(self) -> bool:
+        return self._failed_at is not None and time.monotonic() < self._failed_at + FAILED_PAUSE_SECONDS
+
+    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
+        part = part_of(error)
+        problem = f"the last write failed: {part or type(error).__name__}"
+        if group or problem != self.problem:
+            self._measures.failures.labels("stream").inc()
+            logger.error("events could not be written", exc_info=error)
+        self.problem, self._failed_at = problem, time.monotonic()
+        reason = f", because {part} does not answer" if part else ""
+        self._refuse(group, f"the events could not all be written{reason}; send them again: nothing doubles")
+
+    def _refuse(self, group: Sequence[_Waiting], message: str) -> None:
+        for waiting in group:
+            if not waiting.done.done():
+                self._release(waiting)
+                waiting.done.set_exception(NotReady(message))
+
+    def _apply_others(self) -> None:
+        """Apply what other processes stored, and what a failure left."""
+        if self._log.last_seq() > (self._store.mark(STREAM_MARK) or 0):
+            with self.lock, self._guard():
+                self._catch_up()
+
+    def _answer_followed(self) -> None:
+        if not self._followed:
+            return
+        remembered = self._store.mark(STREAM_MARK) or 0
+        if self.is_leading:
+            # This process took over meanwhile.
+            self._answer(list(self._followed.done(remembered, remembered)))
+        else:
+            tagged = self._store.mark(TAGGED_MARK) or 0
+            self._answer(list(self._followed.done(remembered, tagged)), are_tagged=True)
+        self._refuse(
+            list(self._followed.overdue(time.monotonic())),
+            "the events are stored, but no process applies them just now; send them again: nothing doubles",
+        )
+
+    def _end_followed(self) -> None:
+        until = time.monotonic() + STOP_SECONDS
+        try:
+            while self._followed and time.monotonic() < until:
+                self._answer_followed()
+                time.sleep(FOLLOW_LOOK_SECONDS)
+        except TagtideError:
+            logger.exception("senders could not be answered")
+        self._refuse(list(self._followed.all()), "the service ends; send this again: nothing doubles")
+
+    def _release(self, waiting: _Waiting) -> None:
+        with self._count_lock:
+            self._waiting_rows -= waiting.posted.height
 
     def _count(self, rows: int, seconds: float) -> None:
-        with self._count_lock:
-            self._waiting_rows -= rows
-            if rows:
-                # The rate of the last groups, by which a sender is told when to come back.
-                self._rows_per_second += 0.2 * (rows / max(seconds, 1e-6) - self._rows_per_second)
+        # The rate of the last groups, by which a sender is told when to come back.
+        self._rows_per_second += 0.2 * (rows / max(seconds, 1e-6) - self._rows_per_second)
 
     def _next_group(self) -> tuple[list[_Waiting], bool]:
-        first = self._waiting.get()
+        try:
+            first = self._waiting.get(timeout=FOLLOW_LOOK_SECONDS if self._followed else LOOK_SECONDS)
+        except queue.Empty:
+            return [], False
         if first is None:
             return [], True
         group, rows = [first], first.posted.height
@@ -261,15 +374,18 @@ class Writer:
         return group, False
 
     def _write(self, group: list[_Waiting]) -> None:
-        if self._is_behind:
-            self._catch_up()
+        with self.lock, self._guard():
+            if not self.is_leading and self._clock.kind == "replay":
+                raise LeaseLostError("a replay is applied by one process")
+            self._store_and_apply(group)
+
+    def _store_and_apply(self, group: list[_Waiting]) -> None:
         intake = admit_posted([waiting.posted for waiting in group], future_skew=self._future_skew)
         self._keep_refusals(intake.refused)
         for waiting, refused in zip(group, intake.refused, strict=True):
             waiting.errors = _details(refused)
         rows, owner = self._without_erased(intake, group)
         for chosen in self._segments(rows):
-            self._is_behind = True
             segment = rows if chosen == list(range(rows.height)) else rows[chosen]
             receipt = self._log.append(segment)
             untaken = {*receipt.duplicates, *receipt.conflicts}
@@ -284,11 +400,29 @@ class Writer:
                 conflicts.append(waiting.posted.refuse(index, "event_id", event_id, OTHER_CONTENT))
                 waiting.errors.append(conflicts[-1].detail)
             self._keep_refusals([conflicts])
-            self._remember(receipt.stored)
-            self._is_behind = False
+            self._apply(receipt.stored)
         if any(waiting.with_tags for waiting in group):
             self._name_customers(rows, owner)
-        self._answer(group)
+        if self.is_leading:
+            self._answer(group)
+        else:
+            waits = [(waiting, waiting.with_tags) for waiting in group]
+            # What was stored already may have been stored just now, by another process.
+            self._followed.add(waits, self._log.last_seq(), time.monotonic())
+
+    def _apply(self, stored: pl.DataFrame) -> None:
+        """Bring rows that were just stored into the memories, and with them whatever else is in the log."""
+        if not self.is_leading:
+            return
+        try:
+            outstanding = self._log.count_after(self._store.mark(STREAM_MARK) or 0)
+            if outstanding == stored.height:
+                self._remember(stored)
+            else:
+                self._catch_up()
+        # The rows are stored: who leads now applies them.
+        except LeaseLostError:
+            self._lead.lose()
 
     def _without_erased(
         self, intake: Intake, group: list[_Waiting]
@@ -367,7 +501,6 @@ class Writer:
         while (rows := self._log.read_after(seq, CATCH_UP_ROWS)).height:
             seq = rows["seq"].to_list()[-1]
             self._remember(rows)
-        self._is_behind = False
 
     def _resolved(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows if self._identities is None else self._identities.resolve(rows)
@@ -377,7 +510,7 @@ class Writer:
         for (waiting, _), customer in zip(owner, customers, strict=True):
             waiting.customers[customer] = None
 
-    def _answer(self, group: Sequence[_Waiting]) -> None:
+    def _answer(self, group: Sequence[_Waiting], *, are_tagged: bool = False) -> None:
         now = time.perf_counter()
         for waiting in group:
             if waiting.done.done():
@@ -391,7 +524,8 @@ class Writer:
             ):
                 self._measures.events.labels(result).inc(count)
             self._measures.remembered_seconds.observe(now - waiting.since)
-            if waiting.with_tags:
+            self._release(waiting)
+            if waiting.with_tags and not are_tagged:
                 _when(self._tags.evaluated(written.customers), waiting.done, written)
             else:
                 waiting.done.set_result(written)

@@ -34,6 +34,32 @@ class DurableLog(Protocol):
     def read_after(self, seq: int, limit: int) -> pl.DataFrame:
         """Return rows of the event schema with ``seq``, in its order."""
 
+    def count_after(self, seq: int) -> int:
+        """Count the rows after a number."""
+
+    def last_seq(self) -> int:
+        """Return the largest number there is."""
+
+
+class Lead(Protocol):
+    """Knows whether this process is the one that applies events; see `serving.leadership.Leadership`."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this process now."""
+
+    def lose(self) -> None:
+        """Learn that another process does it by now."""
+
+
+class AlwaysOurs:
+    """The lead of a process that is the only one."""
+
+    is_ours = True
+
+    def lose(self) -> None:
+        """See `Lead.lose`; nobody takes it."""
+
 
 class RefusalKeeper(Protocol):
     """See `features.quarantine.Quarantine`."""

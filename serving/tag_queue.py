@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+from features.errors import LeaseLostError
 from features.packed_store import PackedStore
 from serving.clock import Clock
 from serving.measures import Measures
@@ -249,6 +250,9 @@ class TagQueue:
         mark = (TAGGED_MARK, chunk.mark)
         try:
             self._tagging.evaluate(chunk.customers, self._clock.now_us(), origin="event", mark=mark)
+        # Whoever holds the lease by now evaluates them.
+        except LeaseLostError:
+            self._failure = ""
         # The events are safe; the sweep evaluates these customers again.
         except Exception as error:
             self._measures.failures.labels("tagging").inc()

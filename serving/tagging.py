@@ -24,6 +24,8 @@ CONTROL_SHARE = 0.002
 class ClaimLedger(Protocol):
     """Where claims are written down; see `monitoring.ledger.Ledger`."""
 
+    before_commit: Callable[[sa.Connection], None] | None
+
     def record(
         self,
         claims: Sequence[Claim],
@@ -170,6 +172,7 @@ class Tagging:
         -------
         Number of customers whose tags were mended.
         """
+        self._live_tags.look_ahead(now_us)
         settled = self._live_tags.settled_us()
         oldest = now_us - KEPT_US
         # Customers evaluated together share an instant, and a crash may have come between two lots of them.

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from configs.settings import Settings
+from features.errors import LeaseLostError
 from features.memory import PROFILE_LIFE_US
 from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, PackedStore
 from features.windows import from_us, profile_boundary
@@ -102,7 +103,8 @@ class Upkeep:
             self._run_refresh(boundary, now_us)
         instant = now_us // self._every_us * self._every_us
         last = self._store.mark(SWEEP_MARK)
-        if last is None:
+        if last is None or last > instant + self._every_us:
+            # Never before, or by a clock that was ahead: no sweep may wait until time has caught up.
             self._store.put_mark(SWEEP_MARK, instant)
         elif instant > last:
             self._run_sweep(instant, last)
@@ -152,6 +154,9 @@ class Upkeep:
                 try:
                     with self._lock:
                         act(customers[start : start + SWEEP_CHUNK])
+                # Whoever holds the lease by now sweeps.
+                except LeaseLostError:
+                    raise
                 # One customer's damaged data must not cost everybody's sweep.
                 except Exception as error:  # noqa: BLE001
                     failure = error

@@ -8,7 +8,8 @@ import httpx
 
 from configs.home import Home
 from configs.settings import load_settings
-from features.event_log import EventLog, open_engine
+from features.event_log import EventLog, one_at_a_time, open_engine
+from features.lease import Lease
 from features.packed_memory import decode_memory
 from features.packed_store import CUSTOMER_MEMORY
 from features.quarantine import Quarantine
@@ -18,6 +19,7 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.clock import ReplayClock
 from serving.outreach import open_outreach
+from serving.leadership import STREAM_LEASE, Leadership
 from serving.scores import CustomerScores, ScoredTag
 from training.reasons import LOG_ODDS, Explanation, Reason
 
@@ -109,14 +111,19 @@ class Parts:
         identities=None,
         lake=None,
         with_outreach=False,
+        store=None,
+        is_shared=False,
         **changes,
     ):
         self.home = home
         self.settings = settings_of(home, **changes)
-        self.store = SqlitePackedStore(home.online_store)
+        self.store = store or SqlitePackedStore(home.online_store)
         self.engine = open_engine(database_url, home)
-        self.log = EventLog(self.engine, None if lake is None else StoredIds(lake))
-        self.ledger = Ledger(self.engine)
+        with one_at_a_time(self.engine):
+            self.log = EventLog(self.engine, None if lake is None else StoredIds(lake))
+            self.ledger = Ledger(self.engine)
+            lease = Lease(self.engine, STREAM_LEASE) if is_shared else None
+        self.leadership = None if lease is None else Leadership(lease, self.store, home.processes)
         self.quarantine = Quarantine(home.quarantine)
         self.clock = clock or ReplayClock(START_US)
         self.scorer = CategoryScorer(self.store)
@@ -136,6 +143,7 @@ class Parts:
             quarantine=self.quarantine,
             identities=identities,
             outreach=self.outreach,
+            leadership=self.leadership,
         )
 
     def close(self):
