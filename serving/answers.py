@@ -11,6 +11,7 @@ import polars as pl
 from msgspec import UNSET, UnsetType
 
 from features.life_cycle import TagRecord
+from features.tag_names import TagNames
 from features.windows import from_us
 from serving.clock import Clock
 from serving.errors import NotReady
@@ -37,12 +38,18 @@ class Answers:
     """
 
     def __init__(
-        self, live_tags: LiveTags, scorers: ScorerHolder, clock: Clock, identities: Resolver | None = None
+        self,
+        live_tags: LiveTags,
+        scorers: ScorerHolder,
+        clock: Clock,
+        identities: Resolver | None = None,
+        names: TagNames | None = None,
     ) -> None:
         self._live_tags = live_tags
         self._scorers = scorers
         self._clock = clock
         self._identities = identities
+        self._names = TagNames() if names is None else names
 
     @property
     def versions(self) -> dict[str, str]:
@@ -71,7 +78,12 @@ class Answers:
         scores = scorer.score_many(distinct, now_us, with_tags=with_reasons, with_reasons=with_reasons)
         rows = {
             asked: _prediction(
-                asked, customer, scores[customer], live.get(customer, []), with_reasons=with_reasons
+                asked,
+                customer,
+                scores[customer],
+                live.get(customer, []),
+                self._names,
+                with_reasons=with_reasons,
             )
             for asked, customer in known_as.items()
         }
@@ -82,7 +94,10 @@ class Answers:
         known_as = self._known_as(customers)
         live = self._live_tags.live(list(dict.fromkeys(known_as.values())), self._clock.now_us())
         return [
-            CustomerTags(asked, [_tag(record, (UNSET, UNSET)) for record in live.get(known_as[asked], [])])
+            CustomerTags(
+                asked,
+                [_tag(record, (UNSET, UNSET), self._names) for record in live.get(known_as[asked], [])],
+            )
             for asked in customers
         ]
 
@@ -97,11 +112,17 @@ class Answers:
 
 
 def _prediction(
-    asked: str, customer: str, scores: CustomerScores, live: Sequence[TagRecord], *, with_reasons: bool
+    asked: str,
+    customer: str,
+    scores: CustomerScores,
+    live: Sequence[TagRecord],
+    names: TagNames,
+    *,
+    with_reasons: bool,
 ) -> CustomerPrediction:
     told = {tag.tag_id: tag.explanation for tag in scores.tags}
     tags = [
-        _tag(one, _explained(told.get(one.evidence.tag_id)) if with_reasons else (UNSET, UNSET))
+        _tag(one, _explained(told.get(one.evidence.tag_id)) if with_reasons else (UNSET, UNSET), names)
         for one in live
     ]
     return CustomerPrediction(
@@ -134,11 +155,12 @@ def _explained(explanation: Explanation | None) -> Told:
     return told.pop("reasons"), told
 
 
-def _tag(record: TagRecord, told: Told) -> Tag:
+def _tag(record: TagRecord, told: Told, names: TagNames) -> Tag:
     evidence = record.evidence
     was_renewed = record.claimed_at_us > record.assigned_at_us
     return Tag(
         tag_id=evidence.tag_id,
+        name=names.of(evidence.tag_id),
         family=evidence.family,
         key=evidence.key,
         probability=evidence.probability,

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from configs.settings import Settings
 from features.packed_store import PackedStore
+from features.tag_names import TagNames
 from serving.answers import Answers
 from serving.clock import Clock
 from serving.customer_routes import CustomerRoutes
@@ -31,6 +32,7 @@ from serving.service_routes import ServiceRoutes
 from serving.stream import Writer
 from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
 from serving.tag_queue import TagQueue
+from serving.tag_routes import TagRoutes
 from serving.tagging import ClaimLedger, Tagging
 from serving.upkeep import Background, Upkeep, until_due
 
@@ -46,6 +48,7 @@ def create_app(
     refresh: Callable[[int], None],
     quarantine: RefusalKeeper | None = None,
     identities: Resolver | None = None,
+    names: TagNames | None = None,
     guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     watch: Callable[[], object] | None = None,
     watch_seconds: float = 1.0,
@@ -66,6 +69,8 @@ def create_app(
         Where refused rows are kept.
     identities
         Which customers are one, and which asked to be forgotten.
+    names
+        Short names of tags; None: by the rule.
     guard
         Makes what is held while memories or tags change; who joins, parts or erases customers waits for it.
     watch
@@ -120,11 +125,13 @@ def create_app(
             "sweep": lambda: upkeep.sweep_problem,
         },
     )
-    answers = Answers(live_tags, scorers, clock, identities)
+    names = TagNames() if names is None else names
+    answers = Answers(live_tags, scorers, clock, identities, names)
     readers = Readers()
     endpoints: list[Endpoints] = [
         EventRoutes(settings, clock, writer, answers, readers),
         CustomerRoutes(settings, answers, readers),
+        TagRoutes(live_tags, scorers, clock, names, answers, readers),
     ]
     described = [operation for one in endpoints for operation in one.operations]
     endpoints.append(

@@ -6,8 +6,10 @@ TagtideError
 ApiError                     becomes one reply in the error form
 ├── BadRequest               400 the body is not JSON
 ├── Unauthorized             401 no bearer token, or a wrong one
-├── NotFound                 404 no such route
+├── Forbidden                403 the token is good for less
+├── NotFound                 404 no such route, or nothing known by that name
 ├── MethodNotAllowed         405 the route knows other methods
+├── Conflict                 409 an idempotency key that came with another body
 ├── PayloadTooLarge          413 the body exceeds its limit
 ├── UnsupportedMediaType     415 the body is not uncompressed JSON
 ├── InvalidRequest           422 JSON that means nothing here
@@ -71,8 +73,14 @@ class Unauthorized(ApiError):
         super().__init__(message, headers={"www-authenticate": "Bearer"})
 
 
+class Forbidden(ApiError):
+    """The token is good for less than this."""
+
+    status, code = 403, "forbidden"
+
+
 class NotFound(ApiError):
-    """No such route."""
+    """No such route, or nothing is known by that name."""
 
     status, code = 404, "not_found"
 
@@ -81,6 +89,12 @@ class MethodNotAllowed(ApiError):
     """The route knows other methods."""
 
     status, code = 405, "method_not_allowed"
+
+
+class Conflict(ApiError):
+    """An idempotency key that came with another body before."""
+
+    status, code = 409, "conflict"
 
 
 class PayloadTooLarge(ApiError):

@@ -81,6 +81,7 @@ class Tag(Struct, frozen=True, omit_defaults=True):
     """A live tag. ``reasons`` and ``explanation`` only where one customer is asked for."""
 
     tag_id: str
+    name: Annotated[str, Meta(description="at most 30 characters, for WeCom; always the same")]
     family: str
     key: str | None
     probability: Annotated[float, Meta(description="that it comes true, observed or not")]

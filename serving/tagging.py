@@ -112,6 +112,7 @@ class Tagging:
         -------
         Number of customers whose tags were mended.
         """
+        self._live_tags.complete_index(now_us)
         settled = self._live_tags.settled_us()
         oldest = now_us - KEPT_US
         # Customers evaluated together share an instant, and a crash may have come between two lots of them.
@@ -167,7 +168,7 @@ class Tagging:
             ]
         if claims or transitions:
             self._ledger.record(claims, transitions)
-        self._live_tags.write(changed, now_us, mark)
+        self._live_tags.write(changed, now_us, mark, stored)
         if claims or transitions:
             self._live_tags.settle(now_us)
         return sum(not claim.is_control for claim in claims)

@@ -18,6 +18,7 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.clock import ReplayClock
 from serving.scores import CustomerScores, ScoredTag
+from serving.tag_schemas import TagContract
 from training.reasons import LOG_ODDS, Explanation, Reason
 
 TOKEN = "a-token-for-tests-only"
@@ -35,6 +36,11 @@ def settings_of(home: Home, **changes):
     return load_settings(home.root, {"TAGTIDE_API_TOKEN": TOKEN, **environ}).settings
 
 
+def contract_of(tag_id, reason=""):
+    family, _, key = tag_id.partition(":")
+    return TagContract(tag_id, family, key or None, not reason, reason, 0.8, 0.85, 4.0, "1")
+
+
 class CategoryScorer:
     """Tags each category in a customer's memory; the more events, the likelier."""
 
@@ -44,6 +50,10 @@ class CategoryScorer:
         self.calls = []
         self.fails = False
         self.quiet_families = frozenset()
+        self.contracts = [
+            contract_of("interest:MILK"),
+            contract_of("interest:UNPROVEN", reason="lift 1.20; expected 2.0"),
+        ]
 
     def score_many(self, customers, now_us, *, with_tags, with_reasons):
         if self.fails:
