@@ -31,6 +31,7 @@ from pipelines.current_lake import open_database
 from pipelines.erased_files import empty_spill, forget_in_reports, forget_in_tables, leave_no_traces
 from pipelines.errors import CommandError
 from pipelines.invocation import Invocation, JsonFlag
+from serving.idempotency import IdempotentReplies
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -141,6 +142,8 @@ def _forget_online(home: Home, settings: Settings, engine: sa.Engine, ids: Colle
     from features.profile_refresh import take_off
 
     with SharedLock(home.online_lock).alone():
+        # Nobody recorded whose ids are in them; without them a post that is sent again is carried out again.
+        IdempotentReplies(engine).forget()
         theirs = EVENT_LOG.c.customer_id.in_(sorted(ids))
         log, ledger = EventLog(engine), Ledger(engine)
         with engine.begin() as connection:

@@ -21,6 +21,7 @@ from serving.customer_routes import CustomerRoutes
 from serving.envelope import Envelope, on_api_error, on_http_exception
 from serving.errors import ApiError
 from serving.event_routes import EventRoutes
+from serving.idempotency import IdempotentReplies
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Endpoints
@@ -49,6 +50,7 @@ def create_app(
     quarantine: RefusalKeeper | None = None,
     identities: Resolver | None = None,
     names: TagNames | None = None,
+    replies: IdempotentReplies | None = None,
     guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     watch: Callable[[], object] | None = None,
     watch_seconds: float = 1.0,
@@ -71,6 +73,8 @@ def create_app(
         Which customers are one, and which asked to be forgotten.
     names
         Short names of tags; None: by the rule.
+    replies
+        Where replies are kept for those who ask again with the same key; None: no key is taken.
     guard
         Makes what is held while memories or tags change; who joins, parts or erases customers waits for it.
     watch
@@ -129,7 +133,7 @@ def create_app(
     answers = Answers(live_tags, scorers, clock, identities, names)
     readers = Readers()
     endpoints: list[Endpoints] = [
-        EventRoutes(settings, clock, writer, answers, readers),
+        EventRoutes(settings, clock, writer, answers, readers, replies),
         CustomerRoutes(settings, answers, readers),
         TagRoutes(live_tags, scorers, clock, names, answers, readers),
     ]

@@ -23,6 +23,7 @@ from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
+from serving.idempotency import IdempotentReplies
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
@@ -79,6 +80,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         refresh=refresh,
         quarantine=Quarantine(home.quarantine, resolver.barred),
         identities=resolver,
+        replies=IdempotentReplies(engine),
         guard=online.together,
         watch=watch.check,
         needs_models=needs_models,

@@ -41,9 +41,17 @@ class PostedEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """One event. The same (source, event_id) with the same content is stored once."""
 
     event_id: Annotated[str, Meta(description=f"idempotency key within its source, {ID}")]
-    customer_id: Annotated[str, Meta(description=ID)]
     event_type: str
     event_time: Annotated[Instant, Meta(description=f"when it happened: {TIME}")]
+    customer_id: Annotated[
+        str | None, Meta(description=f"{ID}; this, or external_userid, or unionid: exactly one")
+    ] = None
+    external_userid: Annotated[
+        str | None, Meta(description="the customer's id in WeCom, instead of customer_id")
+    ] = None
+    unionid: Annotated[
+        str | None, Meta(description="the customer's id in WeChat, instead of customer_id")
+    ] = None
     ingested_at: Annotated[
         Instant | None,
         Meta(description="when it became known; only in a replay, where it is required"),
@@ -71,10 +79,20 @@ class RawEventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     events: list[Raw]
 
 
+class CustomerRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """A customer by exactly one of these ids."""
+
+    customer_id: str | None = None
+    external_userid: str | None = None
+    unionid: str | None = None
+
+
 class PredictionsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Customers to answer about."""
 
-    customer_ids: list[str]
+    customer_ids: Annotated[
+        list[str | CustomerRef], Meta(description="ids, or objects with one of the kinds of ids")
+    ]
 
 
 class Tag(Struct, frozen=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from features.stored_ids import StoredIds
 from monitoring.ledger import Ledger
 from serving.api import create_app
 from serving.clock import ReplayClock
+from serving.idempotency import IdempotentReplies
 from serving.scores import CustomerScores, ScoredTag
 from serving.tag_schemas import TagContract
 from training.reasons import LOG_ODDS, Explanation, Reason
@@ -130,6 +131,7 @@ class Parts:
             refresh=self.refreshed.append,
             quarantine=self.quarantine,
             identities=identities,
+            replies=IdempotentReplies(self.engine),
         )
 
     def close(self):
