@@ -32,6 +32,7 @@ from pipelines.erased_files import empty_spill, forget_in_reports, forget_in_tab
 from pipelines.errors import CommandError
 from pipelines.invocation import Invocation, JsonFlag
 from serving.idempotency import IdempotentReplies
+from serving.wecom_removals import take_tags_off
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -104,6 +105,7 @@ def erase(
         resolution = resolver.resolution()
         members = resolution.members(customer)
         was_buried = bool(resolver.tombstones.until(members))
+        take_tags_off(home, engine, members, resolution.spaces, now)
         # First of all: whatever comes in from now on finds the tombstones.
         resolver.tombstones.bury(members, now)
         ids = resolution.spellings(members)

@@ -36,6 +36,8 @@ from serving.tag_queue import TagQueue
 from serving.tag_routes import TagRoutes
 from serving.tagging import ClaimLedger, Tagging
 from serving.upkeep import Background, Upkeep, until_due
+from serving.wecom_diff import WecomDiff
+from serving.wecom_routes import WecomRoutes
 
 
 def create_app(
@@ -51,6 +53,7 @@ def create_app(
     identities: Resolver | None = None,
     names: TagNames | None = None,
     replies: IdempotentReplies | None = None,
+    wecom: WecomDiff | None = None,
     guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     watch: Callable[[], object] | None = None,
     watch_seconds: float = 1.0,
@@ -75,6 +78,8 @@ def create_app(
         Short names of tags; None: by the rule.
     replies
         Where replies are kept for those who ask again with the same key; None: no key is taken.
+    wecom
+        Tells what to send to WeCom; None: nobody asks.
     guard
         Makes what is held while memories or tags change; who joins, parts or erases customers waits for it.
     watch
@@ -137,6 +142,8 @@ def create_app(
         CustomerRoutes(settings, answers, readers),
         TagRoutes(live_tags, scorers, clock, names, answers, readers),
     ]
+    if wecom is not None:
+        endpoints.append(WecomRoutes(settings, wecom, clock, answers, readers))
     described = [operation for one in endpoints for operation in one.operations]
     endpoints.append(
         ServiceRoutes(

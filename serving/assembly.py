@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from configs.home import Home
 from configs.settings import Settings
+from configs.wecom import load_wecom
 from features.event_log import EventLog, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
@@ -18,8 +19,10 @@ from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
 from features.resolver import open_resolver
 from features.stored_ids import StoredIds
+from features.tag_names import TagNames
 from features.windows import compile_searches, to_us
 from monitoring.ledger import Ledger
+from monitoring.tag_changes import TagChanges
 from serving.api import create_app
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
@@ -28,6 +31,8 @@ from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
 from serving.upkeep import BOUNDARY_MARK
+from serving.wecom_diff import WecomDiff
+from serving.wecom_removals import WecomRemovals
 
 
 def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> Starlette:
@@ -48,6 +53,8 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     resolver = open_resolver(home, engine, settings.erasure_key)
     lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
     jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
+    wecom = load_wecom(home.root)
+    names = TagNames(wecom.names)
     stored_ids = StoredIds(lake)
     # Now, in a second or two a million events, and not while the first post waits.
     stored_ids.refresh()
@@ -80,7 +87,9 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         refresh=refresh,
         quarantine=Quarantine(home.quarantine, resolver.barred),
         identities=resolver,
+        names=names,
         replies=IdempotentReplies(engine),
+        wecom=WecomDiff(TagChanges(engine), WecomRemovals(engine), resolver.identities, names, wecom),
         guard=online.together,
         watch=watch.check,
         needs_models=needs_models,

@@ -51,7 +51,7 @@ def id_given(row: Referring) -> str:
     field, value = given[-1], getattr(row, given[-1])
     if len(given) > 1:
         raise BadField(field, value, ONE_OF)
-    text = field + MARK + value
+    text = f"{field}{MARK}{value}"
     if not value or len(text.encode()) > ID_BYTES_MAX:
         raise BadField(field, value, f"{ID}, {field}{MARK} before it included")
     return text

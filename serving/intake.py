@@ -284,13 +284,33 @@ def _microseconds(field: str, value: datetime | float) -> int:
     return round(value * 1_000_000)
 
 
+def decoded(body: bytes, kind: type[Body], shape: str) -> Body:
+    """Read a body of a type.
+
+    Parameters
+    ----------
+    shape
+        What such a body looks like, for the message.
+
+    Raises
+    ------
+    BadRequest
+        If it is not JSON.
+    InvalidRequest
+        If it is of another shape.
+    """
+    return _read(msgspec.json.Decoder(kind), body, "", shape)
+
+
 def _decoded(decoder: msgspec.json.Decoder[Body], body: bytes, field: str) -> Body:
+    return _read(decoder, body, field, f'{{"{field}": [...]}}')
+
+
+def _read(decoder: msgspec.json.Decoder[Body], body: bytes, field: str, shape: str) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(
-            f'the body is not {{"{field}": [...]}}', [Detail(None, field, "", str(error))]
-        ) from None
+        raise InvalidRequest(f"the body is not {shape}", [Detail(None, field, "", str(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
 

@@ -8,18 +8,23 @@ import httpx
 
 from configs.home import Home
 from configs.settings import load_settings
+from configs.wecom import WecomConfig
 from features.event_log import EventLog, open_engine
 from features.packed_memory import decode_memory
 from features.packed_store import CUSTOMER_MEMORY
 from features.quarantine import Quarantine
 from features.sqlite_packed_store import SqlitePackedStore
 from features.stored_ids import StoredIds
+from features.tag_names import TagNames
 from monitoring.ledger import Ledger
+from monitoring.tag_changes import TagChanges
 from serving.api import create_app
 from serving.clock import ReplayClock
 from serving.idempotency import IdempotentReplies
 from serving.scores import CustomerScores, ScoredTag
 from serving.tag_schemas import TagContract
+from serving.wecom_diff import WecomDiff
+from serving.wecom_removals import WecomRemovals
 from training.reasons import LOG_ODDS, Explanation, Reason
 
 TOKEN = "a-token-for-tests-only"
@@ -121,6 +126,9 @@ class Parts:
         self.scorer = CategoryScorer(self.store)
         self.holder = Holder(self.scorer if with_model else None)
         self.refreshed = []
+        self.wecom = WecomDiff(
+            TagChanges(self.engine), WecomRemovals(self.engine), None, TagNames(), WecomConfig()
+        )
         self.app = create_app(
             self.settings,
             self.store,
@@ -132,6 +140,7 @@ class Parts:
             quarantine=self.quarantine,
             identities=identities,
             replies=IdempotentReplies(self.engine),
+            wecom=self.wecom,
         )
 
     def close(self):
