@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from features.events import ID_BYTES_MAX
+from features.event_limits import ID_BYTES_MAX
 from features.identities import MARK, POSTED_SPACES
 from serving.schemas import ID
 

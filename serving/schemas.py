@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from features.events import ID_BYTES_MAX, TEXT_BYTES_MAX
+from features.event_limits import ID_BYTES_MAX, TEXT_BYTES_MAX
 
 Instant = Annotated[datetime, Meta(tz=True)] | int | float
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]

@@ -8,7 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.events import TEXT_BYTES_MAX, shown
+from features.event_limits import TEXT_BYTES_MAX
+from features.events import shown
 from features.life_cycle import TagRecord
 from features.tag_names import TagNames
 from features.windows import from_us
