@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from features.event_limits import ID_BYTES_MAX, TEXT_BYTES_MAX
+
 EVENT_TYPES = (
     "view",
     "search",
@@ -51,8 +53,6 @@ EVENT_SCHEMA: dict[str, pl.DataType] = {
 """
 
 REQUIRED = ("event_id", "customer_id", "event_type", "event_time", "ingested_at", "source")
-ID_BYTES_MAX = 128
-TEXT_BYTES_MAX = 256
 MONEY_MINOR_MAX = 10**15
 TEXTS = ("event_id", "customer_id", "source", "item_id", "order_id", "category", "brand")
 CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"

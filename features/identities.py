@@ -14,6 +14,9 @@ from features.windows import IntArray
 MARK = ":"
 """Parts the name of a space from an id in it: ``pos:1098``."""
 
+POSTED_SPACES = ("external_userid", "unionid")
+"""Spaces whose ids may be given in a field of that name instead of a customer's id."""
+
 FEW_ROWS = 20_000
 """Up to this many ids are looked up one by one: a join would first have to read every merged id."""
 

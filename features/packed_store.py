@@ -162,6 +162,24 @@ class PackedStore(Protocol):
             Only keys whose row has a larger ``event_us``; None: all of them.
         """
 
+    def page(self, view: str, *, after: str, limit: int, newer_than_us: int) -> list[str]:
+        """Return the first keys of a view behind one, in the order of their characters.
+
+        Parameters
+        ----------
+        after
+            Only keys behind this one; the empty text is before all.
+        limit
+            At most so many, > 0.
+        newer_than_us
+            Only keys whose row has a larger ``event_us``.
+        """
+
+    def change_views(
+        self, written: Mapping[str, Sequence[PackedRow]], removed: Mapping[str, Collection[str]]
+    ) -> None:
+        """Write rows, as `put_many` does, and delete keys, by view, in one transaction."""
+
     def ages(self, view: str) -> dict[str, int]:
         """Return the ``event_us`` of every row of a view by key, expired ones included."""
 
@@ -202,8 +220,8 @@ class PackedStore(Protocol):
     def drop(self, view: str) -> int:
         """Delete every row of a view and return how many rows that were."""
 
-    def count(self, view: str) -> int:
-        """Count a view's rows, expired ones included."""
+    def count(self, view: str, *, newer_than_us: int | None = None) -> int:
+        """Count a view's rows, expired ones included unless only newer ones are asked for."""
 
     def put_mark(self, name: str, value: int) -> None:
         """Set a progress mark, whatever it was before."""

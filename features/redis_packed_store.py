@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import heapq
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -135,17 +136,7 @@ class RedisPackedStore:
     def put_many(self, view: str, rows: Sequence[PackedRow], mark: tuple[str, int] | None = None) -> int:
         """See `PackedStore.put_many`."""
         with self._writing() as (pipe, first):
-            pipe.sadd(self._views, view)
-            chunks = 0
-            for start in range(0, len(rows), REDIS_CHUNK_ROWS):
-                some = rows[start : start + REDIS_CHUNK_ROWS]
-                names = [self._ages(view), *(self._row(view, row.key) for row in some)]
-                values: list[str | int | bytes] = []
-                for row in some:
-                    stamp = row.event_us.to_bytes(STAMP_BYTES, "big", signed=True)
-                    values += [row.key, row.event_us, stamp + row.value]
-                self._put(keys=names, args=values, client=pipe)
-                chunks += 1
+            chunks = self._put_into(pipe, view, rows)
             if mark is not None:
                 pipe.set(self._mark(mark[0]), mark[1])
             return sum(int(written) for written in pipe.execute()[first + 1 : first + 1 + chunks])
@@ -169,6 +160,33 @@ class RedisPackedStore:
                 yield pipe, int(stored != mine)
             except self._overtaken:
                 raise LeaseLostError("somebody else began to write to the online store") from None
+
+    def _put_into(self, pipe: Pipeline, view: str, rows: Sequence[PackedRow]) -> int:
+        pipe.sadd(self._views, view)
+        chunks = 0
+        for start in range(0, len(rows), REDIS_CHUNK_ROWS):
+            some = rows[start : start + REDIS_CHUNK_ROWS]
+            names = [self._ages(view), *(self._row(view, row.key) for row in some)]
+            values: list[str | int | bytes] = []
+            for row in some:
+                stamp = row.event_us.to_bytes(STAMP_BYTES, "big", signed=True)
+                values += [row.key, row.event_us, stamp + row.value]
+            self._put(keys=names, args=values, client=pipe)
+            chunks += 1
+        return chunks
+
+    def change_views(
+        self, written: Mapping[str, Sequence[PackedRow]], removed: Mapping[str, Collection[str]]
+    ) -> None:
+        """See `PackedStore.change_views`."""
+        with self._writing() as (pipe, _):
+            for view, rows in written.items():
+                self._put_into(pipe, view, rows)
+            for view, keys in removed.items():
+                for key in keys:
+                    pipe.delete(self._row(view, key))
+                    pipe.zrem(self._ages(view), key)
+            pipe.execute()
 
     def get(self, view: str, key: str, *, now_us: int, ttl_us: int | None) -> PackedRow | None:
         """See `PackedStore.get`."""
@@ -198,6 +216,11 @@ class RedisPackedStore:
     def keys(self, view: str, *, newer_than_us: int | None = None) -> Iterator[str]:
         """See `PackedStore.keys`."""
         return iter(self._aged(view, "-inf" if newer_than_us is None else f"({newer_than_us}", "+inf"))
+
+    def page(self, view: str, *, after: str, limit: int, newer_than_us: int) -> list[str]:
+        """See `PackedStore.page`."""
+        alive = self._aged(view, f"({newer_than_us}", "+inf")
+        return heapq.nsmallest(limit, (key for key in alive if key > after))
 
     def ages(self, view: str) -> dict[str, int]:
         """See `PackedStore.ages`."""
@@ -255,10 +278,11 @@ class RedisPackedStore:
         """See `PackedStore.drop`."""
         return self.remove(view, list(self.keys(view)))
 
-    def count(self, view: str) -> int:
+    def count(self, view: str, *, newer_than_us: int | None = None) -> int:
         """See `PackedStore.count`."""
+        newest = "-inf" if newer_than_us is None else f"({newer_than_us}"
         with self._mended():
-            return int(self._redis.zcard(self._ages(view)))
+            return int(self._redis.zcount(self._ages(view), newest, "+inf"))
 
     def put_mark(self, name: str, value: int) -> None:
         """See `PackedStore.put_mark`."""

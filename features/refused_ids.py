@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from features.identities import Spaces
+from features.identities import MARK, POSTED_SPACES, Spaces
 from features.mapping import SourceMapping
 
 LEAST_CHARACTERS = 4
@@ -36,8 +36,8 @@ class IdPlaces:
         That give ids: a column they name may hold one, however short.
     """
 
-    prefixes: tuple[str, ...] = ("",)
-    expressions: tuple[str, ...] = ("customer_id",)
+    prefixes: tuple[str, ...] = ("", *(space + MARK for space in POSTED_SPACES))
+    expressions: tuple[str, ...] = ("customer_id", *POSTED_SPACES)
 
     @classmethod
     def of(cls, mapping: SourceMapping | None, own_prefix: str, spaces: Spaces) -> IdPlaces:

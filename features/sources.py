@@ -12,11 +12,11 @@ import polars as pl
 from configs.errors import did_you_mean
 from configs.home import Home
 from features.errors import SourceError
+from features.event_limits import ID_BYTES_MAX
 from features.events import (
     CONTENT,
     CONTROL_CHARACTERS,
     EVENT_SCHEMA,
-    ID_BYTES_MAX,
     INSTANT,
     REFUSED_SCHEMA,
     SHOWN_VALUE_CHARACTERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ CREATE TABLE IF NOT EXISTS packed (
 CREATE INDEX IF NOT EXISTS packed_by_age ON packed (view, event_us, key);
 CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+PUT = (
+    "INSERT INTO packed (key, view, event_us, value) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (key, view) DO UPDATE SET event_us = excluded.event_us, value = excluded.value "
+    "WHERE excluded.event_us >= packed.event_us"
+)
 ROWS_AT_ONCE = 2_000
 """Rows that one transaction of a larger change touches."""
 
@@ -96,12 +101,7 @@ class SqlitePackedStore:
         with self._transaction() as writer:
             self._pass_fence(writer)
             before = writer.total_changes
-            writer.executemany(
-                "INSERT INTO packed (key, view, event_us, value) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (key, view) DO UPDATE SET event_us = excluded.event_us, value = excluded.value "
-                "WHERE excluded.event_us >= packed.event_us",
-                ((row.key, view, row.event_us, row.value) for row in rows),
-            )
+            writer.executemany(PUT, ((row.key, view, row.event_us, row.value) for row in rows))
             written = writer.total_changes - before
             if mark is not None:
                 self._write_mark(writer, *mark)
@@ -138,6 +138,26 @@ class SqlitePackedStore:
         condition, values = ("", ()) if newer_than_us is None else (" AND event_us > ?", (newer_than_us,))
         found = self._query(f"SELECT key FROM packed WHERE view = ?{condition}", (view, *values))
         return iter([key for (key,) in found])
+
+    def page(self, view: str, *, after: str, limit: int, newer_than_us: int) -> list[str]:
+        """See `PackedStore.page`."""
+        found = self._query(
+            "SELECT key FROM packed INDEXED BY packed_by_age WHERE view = ? AND event_us > ? AND key > ? "
+            "ORDER BY key LIMIT ?",
+            (view, newer_than_us, after, limit),
+        )
+        return [key for (key,) in found]
+
+    def change_views(
+        self, written: Mapping[str, Sequence[PackedRow]], removed: Mapping[str, Collection[str]]
+    ) -> None:
+        """See `PackedStore.change_views`."""
+        with self._transaction() as writer:
+            self._pass_fence(writer)
+            rows = ((row.key, view, row.event_us, row.value) for view in written for row in written[view])
+            writer.executemany(PUT, rows)
+            gone = ((view, key) for view, keys in removed.items() for key in keys)
+            writer.executemany("DELETE FROM packed WHERE view = ? AND key = ?", gone)
 
     def ages(self, view: str) -> dict[str, int]:
         """See `PackedStore.ages`."""
@@ -196,9 +216,11 @@ class SqlitePackedStore:
         with self._transaction() as writer:
             return writer.execute("DELETE FROM packed WHERE view = ?", (view,)).rowcount
 
-    def count(self, view: str) -> int:
+    def count(self, view: str, *, newer_than_us: int | None = None) -> int:
         """See `PackedStore.count`."""
-        return int(self._query("SELECT count(*) FROM packed WHERE view = ?", (view,))[0][0])
+        condition, values = ("", ()) if newer_than_us is None else (" AND event_us > ?", (newer_than_us,))
+        found = self._query(f"SELECT count(*) FROM packed WHERE view = ?{condition}", (view, *values))
+        return int(found[0][0])
 
     def put_mark(self, name: str, value: int) -> None:
         """See `PackedStore.put_mark`."""

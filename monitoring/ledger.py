@@ -69,7 +69,19 @@ TRANSITIONS = sa.Table(
     sa.Column("to_state", sa.Text, primary_key=True),
     sa.Column("from_state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("batch", sa.BigInteger),
+    sa.Index("transitions_by_batch", "batch"),
 )
+
+COUNTERS = sa.Table(
+    "ledger_counters",
+    METADATA,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+TRANSITION_BATCH = "transition_batch"
+"""Counts what was recorded together; whoever reads up to a number misses nothing that comes later."""
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -142,8 +154,11 @@ class Ledger:
         with self._transaction() as connection:
             for table in METADATA.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
+                if table is TRANSITIONS:
+                    _add_batch(connection)
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
+            self._add(connection, COUNTERS, [{"name": TRANSITION_BATCH, "value": 0}])
 
     def record(
         self,
@@ -165,8 +180,10 @@ class Ledger:
             If a row does not fit its table, or the database refuses; nothing is stored then.
         """
         rows = [{"claim_id": claim.claim_id, **asdict(claim)} for claim in claims]
-        steps = [asdict(transition) for transition in transitions]
         with self._transaction() as connection:
+            # First of all: in PostgreSQL too batches are then committed in the order of their numbers.
+            batch = self._next_batch(connection) if transitions else 0
+            steps = [{**asdict(transition), "batch": batch} for transition in transitions]
             self._add(connection, CLAIMS, rows)
             self._add(connection, TRANSITIONS, steps)
             if within is not None:
@@ -248,12 +265,11 @@ class Ledger:
 
     def read_transitions(self, *, since_us: int | None = None, until_us: int | None = None) -> pl.DataFrame:
         """Return transitions in ``(since, until]``, oldest first."""
-        query = sa.select(TRANSITIONS).order_by(
+        columns = [column for column in TRANSITIONS.columns if column is not TRANSITIONS.c.batch]
+        query = sa.select(*columns).order_by(
             TRANSITIONS.c.at_us, TRANSITIONS.c.customer_id, TRANSITIONS.c.tag_id
         )
-        return self._frame(
-            _between(query, TRANSITIONS.c.at_us, since_us, until_us), _polars_schema(TRANSITIONS.columns)
-        )
+        return self._frame(_between(query, TRANSITIONS.c.at_us, since_us, until_us), _polars_schema(columns))
 
     def read_predictions(self, *, since_us: int | None = None, until_us: int | None = None) -> pl.DataFrame:
         """Return propensities served in ``(since, until]``, oldest first."""
@@ -312,6 +328,11 @@ class Ledger:
         with self._transaction() as connection:
             return sum(connection.execute(erasure).rowcount for erasure in erasures)
 
+    def _next_batch(self, connection: sa.Connection) -> int:
+        counter = sa.update(COUNTERS).where(COUNTERS.c.name == TRANSITION_BATCH)
+        raised = counter.values(value=COUNTERS.c.value + 1).returning(COUNTERS.c.value)
+        return int(connection.execute(raised).scalar_one())
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         try:
@@ -333,6 +354,13 @@ class Ledger:
             rows = [tuple(row) for row in connection.execute(query)]
         frame = pl.DataFrame(rows, schema=schema, orient="row")
         return frame if self._customers is None else self._customers.resolve(frame)
+
+
+def _add_batch(connection: sa.Connection) -> None:
+    """Add the column to a table that is older than it."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns(TRANSITIONS.name)}
+    if "batch" not in known:
+        connection.execute(sa.text("ALTER TABLE transitions ADD COLUMN batch BIGINT"))
 
 
 def _between(

@@ -12,7 +12,8 @@ import typer
 from configs.errors import did_you_mean
 from configs.home import Home
 from configs.settings import Settings
-from features.events import CONTROL_CHARACTERS, ID_BYTES_MAX
+from features.event_limits import ID_BYTES_MAX
+from features.events import CONTROL_CHARACTERS
 from features.identities import MARK, Space, Spaces
 from features.identity_log import Identities
 from features.lake import Lake

@@ -11,6 +11,7 @@ import polars as pl
 from msgspec import UNSET, UnsetType
 
 from features.life_cycle import TagRecord
+from features.tag_names import TagNames
 from features.windows import from_us
 from serving.clock import Clock
 from serving.errors import NotReady
@@ -46,12 +47,14 @@ class Answers:
         clock: Clock,
         identities: Resolver | None = None,
         permissions: Permissions | None = None,
+        names: TagNames | None = None,
     ) -> None:
         self._live_tags = live_tags
         self._scorers = scorers
         self._clock = clock
         self._identities = identities
         self._permissions = permissions
+        self._names = TagNames() if names is None else names
 
     @property
     def versions(self) -> dict[str, str]:
@@ -88,7 +91,13 @@ class Answers:
                 rows[asked] = _unprofiled(asked, customer, contact)
                 continue
             rows[asked] = _prediction(
-                asked, customer, scores[customer], live.get(customer, []), contact, with_reasons=with_reasons
+                asked,
+                customer,
+                scores[customer],
+                live.get(customer, []),
+                contact,
+                self._names,
+                with_reasons=with_reasons,
             )
         return Answer(from_us(now_us), versions, [rows[customer] for customer in customers])
 
@@ -100,7 +109,10 @@ class Answers:
         barred = set() if self._permissions is None else self._permissions.without_profiling(distinct)
         live = self._live_tags.live([one for one in distinct if one not in barred], now_us)
         return [
-            CustomerTags(asked, [_tag(record, (UNSET, UNSET)) for record in live.get(known_as[asked], [])])
+            CustomerTags(
+                asked,
+                [_tag(record, (UNSET, UNSET), self._names) for record in live.get(known_as[asked], [])],
+            )
             for asked in customers
         ]
 
@@ -141,12 +153,13 @@ def _prediction(
     scores: CustomerScores,
     live: Sequence[TagRecord],
     contact: Contact,
+    names: TagNames,
     *,
     with_reasons: bool,
 ) -> CustomerPrediction:
     told = {tag.tag_id: tag.explanation for tag in scores.tags}
     tags = [
-        _tag(one, _explained(told.get(one.evidence.tag_id)) if with_reasons else (UNSET, UNSET))
+        _tag(one, _explained(told.get(one.evidence.tag_id)) if with_reasons else (UNSET, UNSET), names)
         for one in live
     ]
     return CustomerPrediction(
@@ -180,11 +193,12 @@ def _explained(explanation: Explanation | None) -> Told:
     return told.pop("reasons"), told
 
 
-def _tag(record: TagRecord, told: Told) -> Tag:
+def _tag(record: TagRecord, told: Told, names: TagNames) -> Tag:
     evidence = record.evidence
     was_renewed = record.claimed_at_us > record.assigned_at_us
     return Tag(
         tag_id=evidence.tag_id,
+        name=names.of(evidence.tag_id),
         family=evidence.family,
         key=evidence.key,
         probability=evidence.probability,

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from configs.settings import Settings
 from features.packed_store import PackedStore
+from features.tag_names import TagNames
 from serving.answers import Answers
 from serving.audit_writer import AuditWriter
 from serving.clock import Clock
@@ -23,6 +24,7 @@ from serving.envelope import Envelope, guarded, on_api_error, on_http_exception
 from serving.erasure_routes import Eraser, ErasureRoutes
 from serving.errors import ApiError
 from serving.event_routes import EventRoutes
+from serving.idempotency import IdempotentReplies
 from serving.leadership import Leadership
 from serving.live_tags import LiveTags
 from serving.measures import Measures
@@ -36,9 +38,12 @@ from serving.service_routes import ServiceRoutes
 from serving.stream import Writer
 from serving.stream_parts import DurableLog, RefusalKeeper, Resolver
 from serving.tag_queue import TagQueue
+from serving.tag_routes import TagRoutes
 from serving.tagging import ClaimLedger, Tagging
 from serving.tokens import TokenFile
 from serving.upkeep import Background, Upkeep, until_due
+from serving.wecom_diff import WecomDiff
+from serving.wecom_routes import WecomRoutes
 
 STAND_BY_SECONDS = 1.0
 """How often a process that stands by asks whether the upkeep has become its own."""
@@ -56,6 +61,9 @@ def create_app(
     quarantine: RefusalKeeper | None = None,
     identities: Resolver | None = None,
     outreach: Outreach | None = None,
+    names: TagNames | None = None,
+    replies: IdempotentReplies | None = None,
+    wecom: WecomDiff | None = None,
     guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     watch: Callable[[], object] | None = None,
     watch_seconds: float = 1.0,
@@ -82,6 +90,12 @@ def create_app(
         Which customers are one, and which asked to be forgotten.
     outreach
         Consent, triggers and their receiver; None: everybody may be profiled, and nothing leaves by itself.
+    names
+        Short names of tags; None: by the rule.
+    replies
+        Where replies are kept for those who ask again with the same key; None: no key is taken.
+    wecom
+        Tells what to send to WeCom; None: nobody asks.
     guard
         Makes what is held while memories or tags change; who joins, parts or erases customers waits for it.
     watch
@@ -112,7 +126,8 @@ def create_app(
     measures = Measures()
     live_tags = LiveTags(store)
     permissions = None if outreach is None else outreach.permissions
-    answers = Answers(live_tags, scorers, clock, identities, permissions)
+    names = TagNames() if names is None else names
+    answers = Answers(live_tags, scorers, clock, identities, permissions, names)
     messenger = None
     if outreach is not None:
         messenger = Messenger(outreach, log, store, live_tags, answers, clock, measures)
@@ -166,13 +181,16 @@ def create_app(
     )
     readers = Readers()
     endpoints: list[Endpoints] = [
-        EventRoutes(settings, clock, writer, answers, readers),
+        EventRoutes(settings, clock, writer, answers, readers, replies),
         CustomerRoutes(settings, answers, readers),
+        TagRoutes(live_tags, scorers, clock, names, answers, readers),
     ]
     if permissions is not None:
         endpoints.append(ConsentRoutes(settings, clock, permissions, tags, readers))
     if eraser is not None:
         endpoints.append(ErasureRoutes(eraser, clock))
+    if wecom is not None:
+        endpoints.append(WecomRoutes(settings, wecom, clock, answers, readers))
     described = [operation for one in endpoints for operation in one.operations]
     endpoints.append(
         ServiceRoutes(

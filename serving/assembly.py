@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from configs.home import Home
 from configs.settings import Settings
+from configs.wecom import load_wecom
 from features.event_log import EventLog, one_at_a_time, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
@@ -20,22 +21,27 @@ from features.packed_store import PackedStore, open_packed_store
 from features.quarantine import Quarantine
 from features.resolver import Resolver, open_resolver
 from features.stored_ids import StoredIds
+from features.tag_names import TagNames
 from features.tombstones import ErasureKeys
 from features.windows import compile_searches, to_us
 from monitoring.audit import AuditLog
 from monitoring.ledger import Ledger
+from monitoring.tag_changes import TagChanges
 from serving.api import create_app
 from serving.audit_writer import AuditWriter
 from serving.bundle_watch import POINTER, BundleWatch
 from serving.clock import ReplayClock, WallClock
-from serving.outreach import open_outreach
 from serving.erasure import Erasures
+from serving.idempotency import IdempotentReplies
 from serving.leadership import STREAM_LEASE, Leadership
+from serving.outreach import open_outreach
 from serving.refresh import close_claims, refresh_profiles
 from serving.scores import Scorer
 from serving.stream import STREAM_MARK
 from serving.tokens import TokenFile
 from serving.upkeep import BOUNDARY_MARK
+from serving.wecom_diff import WecomDiff
+from serving.wecom_removals import WecomRemovals
 
 
 def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> Starlette:
@@ -61,6 +67,8 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         outreach = open_outreach(home, settings, engine, log, resolver)
         audit = audit_writer(home, settings, engine, resolver)
     jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
+    wecom = load_wecom(home.root)
+    names = TagNames(wecom.names)
     # Now, in a second or two a million events, and not while the first post waits.
     stored_ids.refresh()
     clock = WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake))
@@ -96,6 +104,9 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         quarantine=Quarantine(home.quarantine, resolver.barred),
         identities=resolver,
         outreach=outreach,
+        names=names,
+        replies=IdempotentReplies(engine),
+        wecom=WecomDiff(TagChanges(engine), WecomRemovals(engine), resolver.identities, names, wecom),
         guard=online.together,
         watch=watch.check,
         needs_models=needs_models,

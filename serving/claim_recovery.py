@@ -48,7 +48,7 @@ def adopt(live_tags: LiveTags, claims: pl.DataFrame, transitions: pl.DataFrame, 
             records[step["customer_id"]][step["tag_id"]] = mended
     changed = {customer: found for customer, found in records.items() if found != stored.get(customer, {})}
     if changed:
-        live_tags.write(changed, now_us, None)
+        live_tags.write(changed, now_us, None, stored)
     return len(changed)
 
 

@@ -6,14 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from configs.settings import Settings
-from features.events import shown
 from serving.answers import Answers
 from serving.errors import InvalidRequest
-from serving.http_messages import about, id_in_path, is_id, json_body, json_reply
+from serving.http_messages import about, id_in_path, json_body, json_reply
 from serving.intake import read_ids
 from serving.openapi import Operation
 from serving.readers import Readers
-from serving.schemas import ID, CustomerReply, Detail, PredictionsReply, PredictionsRequest
+from serving.schemas import ID, CustomerReply, PredictionsReply, PredictionsRequest
 
 
 class CustomerRoutes:
@@ -47,7 +46,7 @@ class CustomerRoutes:
                     "name": "customer_id",
                     "in": "path",
                     "required": True,
-                    "description": f"{ID}; may contain `/`",
+                    "description": f"{ID}; may contain `/`; of a further space `SPACE:ID`: `unionid:oX3f`",
                     "schema": {"type": "string"},
                 },
             ),
@@ -62,11 +61,7 @@ class CustomerRoutes:
     async def post_predictions(self, request: Request) -> Response:
         """Answer about many customers."""
         body = await json_body(request, self._settings.max_body_bytes)
-        asked = read_ids(body, most=self._settings.max_batch_ids)
-        errors = [
-            Detail(index, "customer_ids", shown(one), ID) for index, one in enumerate(asked) if not is_id(one)
-        ]
-        customers = [one for one in asked if is_id(one)]
+        customers, errors = read_ids(body, most=self._settings.max_batch_ids)
         if not customers:
             raise InvalidRequest("no id could be answered", errors)
         about(request, customers)

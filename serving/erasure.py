@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from configs.home import Home
 from configs.settings import Settings
+from features.consent import Consent
+from features.contacts import Contacts
 from features.event_log import EVENT_LOG, EventLog, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
@@ -30,7 +32,11 @@ from monitoring.claims import Transition
 from monitoring.ledger import Ledger
 from serving.erased_files import empty_spill, forget_in_reports, forget_in_tables, leave_no_traces
 from serving.errors import HomeBusyError, UnknownCustomerError
+from serving.idempotency import IdempotentReplies
 from serving.live_tags import LiveTags
+from serving.outbox import Outbox
+from serving.pending import PendingTriggers
+from serving.wecom_removals import take_tags_off
 
 ERASED = "erased:"
 """In the ledger the last step of an erased customer's tags stands under this and the erasure's id."""
@@ -90,6 +96,8 @@ class Place:
 
 
 def _event_log(erasing: Erasing) -> int:
+    # Nobody recorded whose ids are in them; without them a post that is sent again is carried out again.
+    IdempotentReplies(erasing.engine).forget()
     theirs = EVENT_LOG.c.customer_id.in_(erasing.ids)
     log = EventLog(erasing.engine)
     with erasing.engine.begin() as connection:
@@ -121,6 +129,11 @@ def _end_tags(erasing: Erasing, live_tags: LiveTags) -> None:
 def _ledger(erasing: Erasing) -> int:
     ledger = Ledger(erasing.engine)
     return sum(ledger.forget(one) for one in erasing.ids)
+
+
+def _consent(erasing: Erasing) -> int:
+    contacts = Contacts(erasing.engine).forget(erasing.ids)
+    return contacts + Consent(erasing.engine).forget(erasing.ids)
 
 
 def _lake(erasing: Erasing) -> int:
@@ -167,6 +180,14 @@ PLACES = (
     Place("quarantine", "refused rows", _quarantine),
     Place("online_store", "memories, profiles and tags", _online_store, "online"),
     Place("ledger", "claims, outcomes, transitions and served propensities", _ledger, "online"),
+    Place("consent", "what they agreed to, and when they were contacted", _consent, "online"),
+    Place(
+        "triggers",
+        "triggers pending and recorded",
+        lambda one: PendingTriggers(one.engine).forget(one.ids),
+        "online",
+    ),
+    Place("outbox", "messages not delivered yet", lambda one: Outbox(one.engine).forget(one.ids), "online"),
     Place("feature_store", "rows of snapshots and profiles", _feature_store),
     Place("scores", "rows of batch scores", lambda one: forget_in_tables(one.home.scores, one.ids)),
     Place("reports", "mentions in reports", _reports),
@@ -252,7 +273,8 @@ def _erased(home: Home, settings: Settings, engine: sa.Engine, customer: str, no
     resolution = resolver.resolution()
     members = resolution.members(customer)
     was_buried = bool(resolver.tombstones.until(members))
-    # First of all: whatever comes in from now on finds the tombstones.
+    take_tags_off(home, engine, members, resolution.spaces, now)
+    # Before anything is gone: whatever comes in from now on finds the tombstones.
     resolver.tombstones.bury(members, now)
     ids = sorted(resolution.spellings(members))
     erasing = Erasing(home, settings, engine, resolver, members, ids, now)

@@ -15,6 +15,7 @@ ApiError                     becomes one reply in the error form
 ├── Forbidden                403 the token is good for less
 ├── NotFound                 404 no such route, or nothing known by that name
 ├── MethodNotAllowed         405 the route knows other methods
+├── Conflict                 409 an idempotency key that came with another body
 ├── PayloadTooLarge          413 the body exceeds its limit
 ├── UnsupportedMediaType     415 the body is not uncompressed JSON
 ├── InvalidRequest           422 JSON that means nothing here
@@ -118,6 +119,12 @@ class MethodNotAllowed(ApiError):
     """The route knows other methods."""
 
     status, code = 405, "method_not_allowed"
+
+
+class Conflict(ApiError):
+    """An idempotency key that came with another body before."""
+
+    status, code = 409, "conflict"
 
 
 class PayloadTooLarge(ApiError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import msgspec
 from starlette.requests import Request
@@ -12,8 +13,9 @@ from configs.settings import Settings
 from features.events import shown
 from serving.answers import Answers
 from serving.clock import Clock
-from serving.errors import InvalidRequest
+from serving.errors import ApiError, InvalidRequest
 from serving.http_messages import about, json_body, json_reply
+from serving.idempotency import IdempotentReplies
 from serving.intake import Posted, read_posted
 from serving.openapi import Operation
 from serving.readers import Readers
@@ -22,6 +24,9 @@ from serving.stream import Writer
 
 SMALL_BODY_BYTES = 100_000
 """A body up to this size is parsed where it is, in under a millisecond."""
+
+KEY = re.compile(r"[!-~]{1,255}")
+KEY_EXPECTED = "1 to 255 visible ASCII characters"
 
 
 class EventRoutes:
@@ -39,8 +44,16 @@ class EventRoutes:
             EventsRequest,
             EventsReply,
             202,
-            (400, 413, 415, 422, 429, 503),
+            (400, 409, 413, 415, 422, 429, 503),
             (
+                {
+                    "name": "Idempotency-Key",
+                    "in": "header",
+                    "required": False,
+                    "description": "the same key with the same body gets the same reply for 24 hours; with "
+                    "another body it is a conflict",
+                    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+                },
                 {
                     "name": "return",
                     "in": "query",
@@ -55,13 +68,21 @@ class EventRoutes:
     )
 
     def __init__(
-        self, settings: Settings, clock: Clock, writer: Writer, answers: Answers, readers: Readers
+        self,
+        settings: Settings,
+        clock: Clock,
+        writer: Writer,
+        answers: Answers,
+        readers: Readers,
+        replies: IdempotentReplies | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._writer = writer
         self._answers = answers
         self._readers = readers
+        self._replies = replies
+        self._under_way: dict[str, asyncio.Lock] = {}
 
     async def post_events(self, request: Request) -> Response:
         """Store events."""
@@ -71,6 +92,39 @@ class EventRoutes:
         # Before anything is read or parsed: to refuse must cost little.
         self._writer.make_sure_of_room()
         body = await json_body(request, self._settings.max_body_bytes)
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return await self._stored(request, body, wanted)
+        if self._replies is None or not KEY.fullmatch(key):
+            raise InvalidRequest(
+                "no such Idempotency-Key", [Detail(None, "idempotency-key", shown(key), KEY_EXPECTED)]
+            )
+        # The same key twice at once: the second waits for the first one's reply.
+        lock = self._under_way.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._stored_once(self._replies, key, request, body, wanted)
+        finally:
+            if not lock.locked():
+                self._under_way.pop(key, None)
+
+    async def _stored_once(
+        self, replies: IdempotentReplies, key: str, request: Request, body: bytes, wanted: str | None
+    ) -> Response:
+        asked = f"{wanted}\n".encode() + body
+        now_us = self._clock.now_us()
+        kept = await self._readers.run(lambda: replies.claim(key, asked, now_us))
+        if kept is not None:
+            return Response(kept, 202, {"idempotent-replayed": "true"}, "application/json")
+        try:
+            reply = await self._stored(request, body, wanted)
+        except ApiError:
+            await self._readers.run(lambda: replies.release(key))
+            raise
+        await self._readers.run(lambda: replies.keep(key, bytes(reply.body)))
+        return reply
+
+    async def _stored(self, request: Request, body: bytes, wanted: str | None) -> Response:
         posted = await self._parsed(body)
         about(request, posted.columns["customer_id"])
         done = self._writer.submit(posted, with_tags=wanted is not None)

@@ -8,7 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.events import ID_BYTES_MAX, shown
+from features.event_limits import ID_BYTES_MAX
+from features.events import shown
 from serving.envelope import encode
 from serving.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from serving.schemas import ID, Detail

@@ -16,9 +16,12 @@ import polars as pl
 from configs.errors import did_you_mean
 from features.events import EVENT_SCHEMA, INSTANT, admit, shown
 from serving.clock import ClockKind
+from serving.customer_refs import BadField, id_given
 from serving.errors import BadRequest, InvalidRequest
+from serving.http_messages import is_id
 from serving.lenient_json import bad_field, rows_of
 from serving.schemas import (
+    ID,
     TIME,
     Detail,
     EventsRequest,
@@ -165,21 +168,25 @@ def read_posted(body: bytes, *, arrival_us: int, clock: ClockKind, most: int) ->
         )
     index: list[int] = []
     good: list[PostedEvent] = []
+    customers: list[str] = []
     times: dict[str, list[int]] = {"event_time": [], "ingested_at": []}
     for number, event in enumerate(events):
         if event is None:
             continue
         try:
+            customer = id_given(event)
             event_us, ingested_us = _instants(event, arrival_us, clock)
-        except _BadField as error:
+        except BadField as error:
             refused[number] = _refusal(number, error.field, error.value, error.expected, raw_rows[number])
             continue
         index.append(number)
         good.append(event)
+        customers.append(customer)
         times["event_time"].append(event_us)
         times["ingested_at"].append(ingested_us)
+    made: dict[str, list[Any]] = {**times, "customer_id": customers}
     columns = {
-        name: times[name] if name in times else [getattr(event, name) for event in good]
+        name: made[name] if name in made else [getattr(event, name) for event in good]
         for name in EVENT_SCHEMA
     }
     return Posted(raw_rows, columns, index, refused)
@@ -228,8 +235,8 @@ def _read_row(index: int, raw: msgspec.Raw, refused: dict[int, Refusal]) -> Post
         return None
 
 
-def read_ids(body: bytes, *, most: int) -> list[str]:
-    """Read the ids of a prediction request.
+def read_ids(body: bytes, *, most: int) -> tuple[list[str], list[Detail]]:
+    """Read the ids of a prediction request, and which of them cannot be ids.
 
     Raises
     ------
@@ -242,23 +249,30 @@ def read_ids(body: bytes, *, most: int) -> list[str]:
             f"a request asks for 1 to {most} customers",
             [Detail(None, "customer_ids", str(len(ids)), f"1 to {most}")],
         )
-    return ids
-
-
-class _BadField(Exception):
-    def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(field)
-        self.field, self.value, self.expected = field, value, expected
+    good: list[str] = []
+    errors: list[Detail] = []
+    for index, one in enumerate(ids):
+        try:
+            text = one if isinstance(one, str) else id_given(one)
+        except BadField as error:
+            value = "" if error.value is None else shown(error.value)
+            errors.append(Detail(index, error.field, value, error.expected))
+            continue
+        if is_id(text):
+            good.append(text)
+        else:
+            errors.append(Detail(index, "customer_ids", shown(text), ID))
+    return good, errors
 
 
 def _instants(event: PostedEvent, arrival_us: int, clock: ClockKind) -> tuple[int, int]:
     event_us = _microseconds("event_time", event.event_time)
     if clock == "wall":
         if event.ingested_at is not None:
-            raise _BadField("ingested_at", event.ingested_at, "nothing: only a replay states it")
+            raise BadField("ingested_at", event.ingested_at, "nothing: only a replay states it")
         return event_us, arrival_us
     if event.ingested_at is None:
-        raise _BadField("ingested_at", None, f"{TIME}: in a replay the sender states it")
+        raise BadField("ingested_at", None, f"{TIME}: in a replay the sender states it")
     return event_us, _microseconds("ingested_at", event.ingested_at)
 
 
@@ -266,17 +280,37 @@ def _microseconds(field: str, value: datetime | float) -> int:
     if isinstance(value, datetime):
         return (value - EPOCH) // timedelta(microseconds=1)
     if not 0 <= value < LATEST_SECONDS:
-        raise _BadField(field, value, TIME)
+        raise BadField(field, value, TIME)
     return round(value * 1_000_000)
 
 
+def decoded(body: bytes, kind: type[Body], shape: str) -> Body:
+    """Read a body of a type.
+
+    Parameters
+    ----------
+    shape
+        What such a body looks like, for the message.
+
+    Raises
+    ------
+    BadRequest
+        If it is not JSON.
+    InvalidRequest
+        If it is of another shape.
+    """
+    return _read(msgspec.json.Decoder(kind), body, "", shape)
+
+
 def _decoded(decoder: msgspec.json.Decoder[Body], body: bytes, field: str) -> Body:
+    return _read(decoder, body, field, f'{{"{field}": [...]}}')
+
+
+def _read(decoder: msgspec.json.Decoder[Body], body: bytes, field: str, shape: str) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(
-            f'the body is not {{"{field}": [...]}}', [Detail(None, field, "", str(error))]
-        ) from None
+        raise InvalidRequest(f"the body is not {shape}", [Detail(None, field, "", str(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
 

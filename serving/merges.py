@@ -16,6 +16,7 @@ from features.packed_memory import latest_known_us, pack_memories
 from features.packed_store import CUSTOMER_MEMORY, PackedRow, PackedStore
 from features.parked import Online, Parked, ParkedRows
 from features.windows import NEVER
+from serving.carriers import Carriers
 from serving.live_tags import CUSTOMER_TAGS
 
 VIEWS = (CUSTOMER_MEMORY, CUSTOMER_TAGS)
@@ -229,8 +230,19 @@ def _parked_or_online(store: PackedStore, parked: Parked, part: Customer) -> Onl
 def _replace(store: PackedStore, made: Mapping[Customer, Online]) -> None:
     """Put rows in the place of everything stored of some customers, older ones too."""
     keys = sorted({customer[0] for customer in made})
+    tags = {one[0]: rows[CUSTOMER_TAGS][1] for one, rows in made.items() if CUSTOMER_TAGS in rows}
+    after = {customer: _by_id(packed) for customer, packed in tags.items()}
+    stored = store.get_many(CUSTOMER_TAGS, keys, now_us=0, ttl_us=None)
+    before = {customer: _by_id(row.value) for customer, row in stored.items()}
+    carriers = Carriers(store)
+    carriers.add({}, after)
     for view in VIEWS:
         store.remove(view, keys)
         rows = [PackedRow(customer[0], *online[view]) for customer, online in made.items() if view in online]
         if rows:
             store.put_many(view, rows)
+    carriers.drop(before, after)
+
+
+def _by_id(packed: bytes) -> dict[str, TagRecord]:
+    return {record.evidence.tag_id: record for record in _decode_tags(packed)}

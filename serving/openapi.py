@@ -88,6 +88,7 @@ ERRORS = {
     401: "No bearer token, or a wrong one.",
     403: "The token is good for less: a scope is missing.",
     404: "Nothing is known by that name.",
+    409: "The idempotency key came with another body.",
     413: "The body exceeds its limit.",
     415: "The body is not uncompressed `application/json`.",
     422: "JSON that means nothing here; `details` says what.",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from features.events import ID_BYTES_MAX, TEXT_BYTES_MAX
+from features.event_limits import ID_BYTES_MAX, TEXT_BYTES_MAX
 
 Instant = Annotated[datetime, Meta(tz=True)] | int | float
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -41,9 +41,17 @@ class PostedEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """One event. The same (source, event_id) with the same content is stored once."""
 
     event_id: Annotated[str, Meta(description=f"idempotency key within its source, {ID}")]
-    customer_id: Annotated[str, Meta(description=ID)]
     event_type: str
     event_time: Annotated[Instant, Meta(description=f"when it happened: {TIME}")]
+    customer_id: Annotated[
+        str | None, Meta(description=f"{ID}; this, or external_userid, or unionid: exactly one")
+    ] = None
+    external_userid: Annotated[
+        str | None, Meta(description="the customer's id in WeCom, instead of customer_id")
+    ] = None
+    unionid: Annotated[
+        str | None, Meta(description="the customer's id in WeChat, instead of customer_id")
+    ] = None
     ingested_at: Annotated[
         Instant | None,
         Meta(description="when it became known; only in a replay, where it is required"),
@@ -71,16 +79,27 @@ class RawEventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     events: list[Raw]
 
 
+class CustomerRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """A customer by exactly one of these ids."""
+
+    customer_id: str | None = None
+    external_userid: str | None = None
+    unionid: str | None = None
+
+
 class PredictionsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Customers to answer about."""
 
-    customer_ids: list[str]
+    customer_ids: Annotated[
+        list[str | CustomerRef], Meta(description="ids, or objects with one of the kinds of ids")
+    ]
 
 
 class Tag(Struct, frozen=True, omit_defaults=True):
     """A live tag. ``reasons`` and ``explanation`` only where one customer is asked for."""
 
     tag_id: str
+    name: Annotated[str, Meta(description="at most 30 characters, for WeCom; always the same")]
     family: str
     key: str | None
     probability: Annotated[float, Meta(description="that it comes true, observed or not")]

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from features.windows import LIFETIME, profile_boundary
 from serving.explanations import explain_propensity, explain_tags, explain_value, explainer
 from serving.scores import CustomerScores, ScoredTag
 from serving.static_tags import StaticTags
+from serving.tag_schemas import TagContract
 from serving.upkeep import BOUNDARY_MARK
 from training import propensity
 from training.artifact import Bundle, load_bundle
@@ -124,6 +126,25 @@ class BundleScorer:
         """The tag families that also look at customers who have no live memory any more."""
         families = [model.family for model in self._tags]
         return frozenset(one.family for one in families if one.candidate.seen_within.is_long)
+
+    @cached_property
+    def contracts(self) -> Sequence[TagContract]:
+        """What is proved of every tag that the models know."""
+        return [
+            TagContract(
+                tag_id=model.family.tag_id(row["tag"] if model.family.key else None),
+                family=model.family.family,
+                key=row["tag"] if model.family.key else None,
+                is_certified=row["certified"],
+                reason=row["reason"],
+                threshold=row["threshold"],
+                precision=row["precision_shrunk"],
+                lift=row["lift"],
+                model_version=self._versions.get(f"{TAGS_TASK}{model.family.family}", ""),
+            )
+            for model in self._tags
+            for row in model.contract
+        ]
 
     def score_many(
         self, customers: Sequence[str], now_us: int, *, with_tags: bool, with_reasons: bool

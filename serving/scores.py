@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from serving.schemas import RowStatus, StaticTag
+from serving.tag_schemas import TagContract
 from training.reasons import Explanation
 
 
@@ -82,6 +83,10 @@ class Scorer(Protocol):
     @property
     def quiet_families(self) -> frozenset[str]:
         """The tag families that also look at customers who have no live memory any more."""
+
+    @property
+    def contracts(self) -> Sequence[TagContract]:
+        """What is proved of every tag that the models know."""
 
     def score_many(
         self, customers: Sequence[str], now_us: int, *, with_tags: bool, with_reasons: bool

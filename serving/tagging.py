@@ -173,6 +173,7 @@ class Tagging:
         Number of customers whose tags were mended.
         """
         self._live_tags.look_ahead(now_us)
+        self._live_tags.complete_index(now_us)
         settled = self._live_tags.settled_us()
         oldest = now_us - KEPT_US
         # Customers evaluated together share an instant, and a crash may have come between two lots of them.
@@ -242,7 +243,7 @@ class Tagging:
             self._ledger.record(claims, transitions, within=within)
         elif claims or transitions:
             self._ledger.record(claims, transitions)
-        self._live_tags.write(changed, now_us, mark)
+        self._live_tags.write(changed, now_us, mark, stored)
         if within is not None and self._news is not None:
             self._news.told()
         if claims or transitions:

@@ -17,7 +17,7 @@ from features.memory import PROFILE_LIFE_US
 from features.packed_store import CUSTOMER_MEMORY, CUSTOMER_PROFILE, PackedStore
 from features.windows import from_us, profile_boundary
 from serving.clock import Clock
-from serving.live_tags import CUSTOMER_TAGS, KEPT_US, LiveTags
+from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.tagging import Tagging
 
@@ -184,8 +184,7 @@ class Upkeep:
         try:
             self._store.put_mark(SWEEP_MARK, instant_us)
             count = self.sweep(instant_us, last_us)
-            # Rows that no sweep asks for any more; every expiry in them is written down.
-            self._store.prune(CUSTOMER_TAGS, instant_us - KEPT_US)
+            self._live_tags.prune(instant_us)
         # The next sweep comes within the hour, and status says why this one failed.
         except Exception as error:
             self._measures.failures.labels("sweep").inc()

@@ -384,3 +384,22 @@ PARTS = st.tuples(st.text("a1\x1e\x1f", max_size=4), st.text("a1\x1e\x1f", max_s
 def test_different_pairs_never_share_a_key(first: tuple[str, str], second: tuple[str, str]) -> None:
     keys = [packed_key(dict(zip("ab", pair, strict=True))) for pair in (first, second)]
     assert (keys[0] == keys[1]) is (first == second)
+
+
+def test_a_page_holds_the_first_keys_behind_one_that_are_new_enough(store: PackedStore) -> None:
+    keys = ["1", "10", "2", "a", "b c", "ä", "商"]
+    store.put_many(MEMORY, [PackedRow(key, NOW_US + number, b"") for number, key in enumerate(keys)])
+    store.put_many(PROFILE, [PackedRow("0", NOW_US + 99, b"")])
+    found = store.page(MEMORY, after="10", limit=3, newer_than_us=NOW_US + 2)
+    assert found == ["a", "b c", "ä"]
+    assert store.page(MEMORY, after="", limit=9, newer_than_us=0) == keys
+    assert store.page(MEMORY, after="商", limit=9, newer_than_us=0) == []
+    assert (store.count(MEMORY, newer_than_us=NOW_US + 2), store.count(MEMORY)) == (4, 7)
+
+
+def test_several_views_change_together(store: PackedStore) -> None:
+    store.put_many(MEMORY, [PackedRow("1", NOW_US, b"old"), PackedRow("2", NOW_US, b"")])
+    older, newer = PackedRow("1", NOW_US - 1, b"older"), PackedRow("1", NOW_US + 1, b"new")
+    store.change_views({MEMORY: [newer, older], PROFILE: [PackedRow("3", NOW_US, b"")]}, {MEMORY: ["2", "9"]})
+    assert store.get(MEMORY, "1", now_us=NOW_US, ttl_us=None) == newer
+    assert (list(store.keys(MEMORY)), list(store.keys(PROFILE))) == (["1"], ["3"])

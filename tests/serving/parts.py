@@ -8,6 +8,7 @@ import httpx
 
 from configs.home import Home
 from configs.settings import load_settings
+from configs.wecom import WecomConfig
 from features.event_log import EventLog, one_at_a_time, open_engine
 from features.lease import Lease
 from features.packed_memory import decode_memory
@@ -15,12 +16,18 @@ from features.packed_store import CUSTOMER_MEMORY
 from features.quarantine import Quarantine
 from features.sqlite_packed_store import SqlitePackedStore
 from features.stored_ids import StoredIds
+from features.tag_names import TagNames
 from monitoring.ledger import Ledger
+from monitoring.tag_changes import TagChanges
 from serving.api import create_app
 from serving.clock import ReplayClock
-from serving.outreach import open_outreach
+from serving.idempotency import IdempotentReplies
 from serving.leadership import STREAM_LEASE, Leadership
+from serving.outreach import open_outreach
 from serving.scores import CustomerScores, ScoredTag
+from serving.tag_schemas import TagContract
+from serving.wecom_diff import WecomDiff
+from serving.wecom_removals import WecomRemovals
 from training.reasons import LOG_ODDS, Explanation, Reason
 
 TOKEN = "a-token-for-tests-only"
@@ -38,6 +45,11 @@ def settings_of(home: Home, **changes):
     return load_settings(home.root, {"TAGTIDE_API_TOKEN": TOKEN, **environ}).settings
 
 
+def contract_of(tag_id, reason=""):
+    family, _, key = tag_id.partition(":")
+    return TagContract(tag_id, family, key or None, not reason, reason, 0.8, 0.85, 4.0, "1")
+
+
 class CategoryScorer:
     """Tags each category in a customer's memory; the more events, the likelier."""
 
@@ -48,6 +60,10 @@ class CategoryScorer:
         self.fails = False
         self.breaks_on = None
         self.quiet_families = frozenset()
+        self.contracts = [
+            contract_of("interest:MILK"),
+            contract_of("interest:UNPROVEN", reason="lift 1.20; expected 2.0"),
+        ]
 
     def score_many(self, customers, now_us, *, with_tags, with_reasons):
         if self.fails:
@@ -132,6 +148,9 @@ class Parts:
         self.outreach = None
         if with_outreach:
             self.outreach = open_outreach(home, self.settings, self.engine, self.log, identities)
+        self.wecom = WecomDiff(
+            TagChanges(self.engine), WecomRemovals(self.engine), None, TagNames(), WecomConfig()
+        )
         self.app = create_app(
             self.settings,
             self.store,
@@ -144,6 +163,8 @@ class Parts:
             identities=identities,
             outreach=self.outreach,
             leadership=self.leadership,
+            replies=IdempotentReplies(self.engine),
+            wecom=self.wecom,
         )
 
     def close(self):

@@ -22,11 +22,11 @@ class MortalTags(LiveTags):
 
     dies_at = -1
 
-    def write(self, changed, now_us, mark):
+    def write(self, changed, now_us, mark, before=None):
         self.dies_at -= 1
         if self.dies_at == -1:
             raise Crash
-        super().write(changed, now_us, mark)
+        super().write(changed, now_us, mark, before)
 
 
 class Life:

@@ -179,3 +179,24 @@ def test_the_stream_waits_while_links_change_and_goes_on(home: Home) -> None:
         assert (await asyncio.wait_for(waiting, 10))["accepted"] == 1
 
     run(parts, job)
+
+
+def test_ids_of_wecom_and_wechat_are_taken_wherever_a_customers_id_is(home: Home) -> None:
+    parts = PeopleParts(home)
+
+    async def job(client: Any) -> None:
+        for name in ("unionid", "external_userid"):
+            parts.resolver.identities.settle(Space(name, f"{name}:", is_source=False))
+        await parts.link("7", "unionid:oX/3")
+        row = {name: value for name, value in event(1).items() if name != "customer_id"}
+        reply = await send(client, row | {"unionid": "oX/3"}, row | {"external_userid": "w", "event_id": "2"})
+        assert reply["accepted"] == 2
+        asked = ["7", {"unionid": "oX/3"}, {"external_userid": "w"}]
+        answer = await client.post("/v1/predictions:batchGet", json={"customer_ids": asked})
+        seven, union, wecom = answer.json()["customers"]
+        assert union == seven | {"customer_id": "unionid:oX/3", "merged_into": "7"}
+        assert (wecom["customer_id"], wecom["status"]) == ("external_userid:w", "ok")
+        one = (await client.get("/v1/customers/unionid:oX%2F3")).json()["customer"]
+        assert one["merged_into"] == "7"
+
+    run(parts, job)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events import EVENT_SCHEMA
+from features.identities import POSTED_SPACES
 from serving.errors import BadRequest, InvalidRequest
 from serving.intake import admit_posted, read_ids, read_posted
 from serving.schemas import PostedEvent
@@ -29,7 +30,33 @@ def through_the_door(body, clock):
 
 
 def test_a_posted_event_has_a_field_for_each_column_of_the_schema():
-    assert set(PostedEvent.__struct_fields__) == set(EVENT_SCHEMA)
+    assert set(PostedEvent.__struct_fields__) == {*EVENT_SCHEMA, *POSTED_SPACES}
+
+
+@pytest.mark.parametrize("space", POSTED_SPACES)
+def test_an_id_may_be_given_by_the_field_of_its_space(space):
+    frame = read(event() | {"customer_id": None, space: "oX/3 f"}).admitted
+    assert frame["customer_id"].to_list() == [f"{space}:oX/3 f"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "field"),
+    [
+        ({}, "customer_id"),
+        ({"customer_id": None}, "customer_id"),
+        ({"customer_id": "c1", "unionid": "o1"}, "unionid"),
+        ({"external_userid": "w1", "unionid": "o1"}, "unionid"),
+        ({"customer_id": "c1", "external_userid": "w1", "unionid": "o1"}, "unionid"),
+        ({"external_userid": ""}, "external_userid"),
+        ({"unionid": "o" * 121}, "unionid"),
+        ({"unionid": 7}, "unionid"),
+    ],
+)
+def test_a_row_with_no_id_or_several_is_refused_and_the_others_go_on(ids, field):
+    row = {name: value for name, value in event().items() if name != "customer_id"}
+    found = read(row | ids, event(2))
+    assert [(one.detail.index, one.detail.field) for one in found.refused[0]] == [(0, field)]
+    assert found.admitted.height == 1
 
 
 def test_the_admitted_frame_has_the_schema_and_the_defaults():
@@ -112,7 +139,7 @@ def test_requests_led_through_the_door_together_keep_their_own_rows_and_refusals
 
 
 def test_ids_are_a_list_of_texts():
-    assert read_ids(b'{"customer_ids": ["a", "a"]}', most=2) == ["a", "a"]
+    assert read_ids(b'{"customer_ids": ["a", "a"]}', most=2) == (["a", "a"], [])
     for body in (
         b'{"customer_ids": [1]}',
         b'{"customer_ids": "a"}',
@@ -123,6 +150,17 @@ def test_ids_are_a_list_of_texts():
             read_ids(body, most=2)
     with pytest.raises(BadRequest):
         read_ids(b"nothing", most=2)
+
+
+def test_ids_asked_about_may_be_of_another_space_and_bad_ones_are_named():
+    asked = ["a", {"unionid": "o1"}, {}, {"customer_id": "b"}, "", {"customer_id": "c", "unionid": "o"}]
+    ids, errors = read_ids(json.dumps({"customer_ids": asked}).encode(), most=9)
+    assert ids == ["a", "unionid:o1", "b"]
+    assert [(one.index, one.field) for one in errors] == [
+        (2, "customer_id"),
+        (4, "customer_ids"),
+        (5, "unionid"),
+    ]
 
 
 json_values = st.recursive(

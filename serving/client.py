@@ -1,0 +1,251 @@
+"""A typed client of the HTTP service.
+
+::
+
+    with TagtideClient(token) as tagtide:
+        tagtide.post_events([{"event_id": "1", "customer_id": "c-17", ...}])
+        for carrier in tagtide.carriers("interest:FLUID MILK PRODUCTS"):
+            ...
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from serving import client_calls as calls
+from serving.async_client import AsyncTagtideClient
+from serving.client_calls import Call, CustomerId, Event, Instant, Patience
+from serving.client_errors import ClientError, NotReached, error_of
+from serving.client_schemas import ConsentState, ErasureReceipt
+from serving.schemas import CustomerPrediction, CustomerReply, EventsReply, PredictionsReply, StatusReply
+from serving.tag_schemas import Carrier, CarriersReply, TagsReply
+from serving.wecom_schemas import LIMIT_DEFAULT, WecomDiffReply
+
+__all__ = ["AsyncTagtideClient", "Patience", "TagtideClient"]
+
+Reply = TypeVar("Reply")
+
+LOCAL = "http://127.0.0.1:8710"
+
+
+class TagtideClient:
+    """Calls the service and returns its replies as structs; see `AsyncTagtideClient` for the other kind.
+
+    Every method raises a `serving.client_errors.ClientError` where the reply is an error or none came.
+
+    Parameters
+    ----------
+    token
+        Bearer token.
+    base_url
+        Of the service.
+    timeout_seconds
+        Of one try.
+    patience
+        When a call is made again.
+    headers
+        Sent with every request, such as ``X-Request-Id``.
+    transport
+        Sends requests; by default over the network.
+    sleep
+        Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        base_url: str = LOCAL,
+        *,
+        timeout_seconds: float = 30.0,
+        patience: Patience | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._patience = Patience() if patience is None else patience
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={**(headers or {}), "authorization": f"Bearer {token}"},
+            timeout=timeout_seconds,
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Use the client until the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def post_events(
+        self, events: Iterable[Event], *, return_tags: bool = False, idempotency_key: str | None = None
+    ) -> EventsReply:
+        """Store events, however many, and return what became of all of them; see `post_events_in_lots`.
+
+        Parameters
+        ----------
+        return_tags
+            Whether to wait for the tags of the customers posted, and have them in the reply.
+        idempotency_key
+            The same key with the same events gets the same reply for a day.
+
+        Raises
+        ------
+        ValueError
+            If there is no event.
+        """
+        sizes: list[int] = []
+        counted = _counted(calls.lots(events, calls.EVENTS_MOST), sizes)
+        replies = list(self._post_lots(counted, return_tags, idempotency_key))
+        if not replies:
+            raise ValueError("there is no event to post")
+        return calls.merged(replies, sizes)
+
+    def post_events_in_lots(
+        self,
+        events: Iterable[Event],
+        *,
+        lot: int = calls.EVENTS_MOST,
+        return_tags: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Iterator[EventsReply]:
+        """Store events as they come, up to ``lot`` a request, and yield each reply.
+
+        Raises
+        ------
+        RequestRefused
+            If not one event of a lot could be taken; those before are stored.
+        """
+        return self._post_lots(calls.lots(events, lot), return_tags, idempotency_key)
+
+    def _post_lots(
+        self, batches: Iterable[list[Event]], return_tags: bool, key: str | None
+    ) -> Iterator[EventsReply]:
+        for number, batch in enumerate(batches):
+            own = key if key is None or number == 0 else f"{key}#{number}"
+            yield self._call(calls.events(batch, return_tags=return_tags, idempotency_key=own))
+
+    def batch_get(self, customers: Iterable[CustomerId]) -> PredictionsReply:
+        """Ask about up to 500 customers at once."""
+        return self._call(calls.predictions(list(customers)))
+
+    def predictions(self, customers: Iterable[CustomerId]) -> Iterator[CustomerPrediction]:
+        """Ask about any number of customers, 500 at a time, and yield those whose ids are sound."""
+        for lot in calls.lots(customers, calls.IDS_MOST):
+            yield from self.batch_get(lot).customers
+
+    def customer(self, customer_id: str) -> CustomerReply:
+        """Ask about one customer, with reasons; ``unionid:…`` and ``external_userid:…`` are ids too."""
+        return self._call(calls.customer(customer_id))
+
+    def put_consent(self, customer_id: str, **changes: bool | str | None) -> ConsentState:
+        """Say what a customer agreed to: ``profiling marketing do_not_disturb time_zone``."""
+        return self._call(calls.consent(customer_id, changes))
+
+    def put_takeover(self, customer_id: str, *, on: bool, until: Instant | None = None) -> ConsentState:
+        """Say whether a person looks after a customer, and until when."""
+        return self._call(calls.takeover(customer_id, on=on, until=until))
+
+    def erase(self, customer_id: str) -> ErasureReceipt:
+        """Forget a customer everywhere."""
+        return self._call(calls.erase(customer_id))
+
+    def erasure(self, erasure_id: str) -> ErasureReceipt:
+        """Return the receipt of an erasure."""
+        return self._call(calls.erasure(erasure_id))
+
+    def tags(self) -> TagsReply:
+        """List the tags."""
+        return self._call(calls.tags())
+
+    def carriers_page(
+        self, tag: str, *, limit: int = calls.CARRIERS_MOST, cursor: str | None = None
+    ) -> CarriersReply:
+        """Return one page of those who carry a tag, given by its id or name."""
+        return self._call(calls.carriers(tag, limit=limit, cursor=cursor))
+
+    def carriers(self, tag: str, *, page: int = calls.CARRIERS_MOST) -> Iterator[Carrier]:
+        """Yield everybody who carries a tag, given by its id or name."""
+        cursor: str | None = None
+        while True:
+            reply = self.carriers_page(tag, limit=page, cursor=cursor)
+            yield from reply.customers
+            cursor = reply.next_cursor
+            if cursor is None:
+                return
+
+    def wecom_diff(self, cursor: str | None = None, *, limit: int = LIMIT_DEFAULT) -> WecomDiffReply:
+        """Ask what to send to WeCom since a cursor."""
+        return self._call(calls.wecom_diff(cursor, limit=limit))
+
+    def status(self) -> StatusReply:
+        """Ask which part is ready, and what is served."""
+        return self._call(calls.status())
+
+    def is_ready(self) -> bool:
+        """Ask whether requests can be answered; a service that cannot be reached is not ready."""
+        try:
+            return self._http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def is_alive(self) -> bool:
+        """Ask whether the process runs."""
+        try:
+            return self._http.get("/livez").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def metrics(self) -> str:
+        """Return the measures in Prometheus' text format."""
+        return self._http.get("/metrics").text
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        return self._call(calls.openapi())
+
+    def _call(self, call: Call[Reply]) -> Reply:
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                return call.read(self._sent(call))
+            except ClientError as error:
+                pause = self._patience.pause_seconds(error, tried)
+                if pause is None:
+                    raise
+            self._sleep(pause)
+
+    def _sent(self, call: Call[Reply]) -> bytes:
+        headers = {**call.headers, **({} if call.body is None else {"content-type": "application/json"})}
+        try:
+            reply = self._http.request(
+                call.method, call.path, params=call.query, content=call.body, headers=headers
+            )
+        except httpx.TransportError as error:
+            raise NotReached(
+                f"{call.method} {self._http.base_url}: {str(error) or type(error).__name__}"
+            ) from error
+        if not reply.is_success:
+            raise error_of(reply)
+        return reply.content
+
+
+def _counted(batches: Iterable[list[Event]], sizes: list[int]) -> Iterator[list[Event]]:
+    for batch in batches:
+        sizes.append(len(batch))
+        yield batch
