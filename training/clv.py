@@ -29,6 +29,7 @@ from training.clv_split import SPLIT_EVENTS, SplitValues, learn_values, split_te
 from training.errors import TrainingDataError
 from training.gamma_gamma import GammaGamma
 from training.spend_history import DAY_US, SpendHistory
+from training.trees import ReadTrees, read_booster
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -131,19 +132,20 @@ class ClvModel:
         }
 
 
-def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int) -> ClvModel:
+def from_pieces(
+    models: dict[str, str], content: dict[str, Any], *, threads: int, read: ReadTrees = read_booster
+) -> ClvModel:
     """Rebuild a model from what `ClvModel.models` and `ClvModel.content` gave."""
-    from lightgbm import Booster
-
-    boosters = {role: Booster(model_str=text) for role, text in models.items()}
+    days = content["horizon_days"]
+    trees = {role: read(f"clv {role} of {days} days", text) for role, text in models.items()}
     classic = content["classic"]
     return ClvModel(
         tuple(content["inputs"]),
         content["horizon_days"],
         content["trained_horizon_days"],
         Ranker(
-            boosters.get("any_spend"),
-            boosters.get("amount"),
+            trees.get("any_spend"),
+            trees.get("amount"),
             content["any_spend_constant"],
             content["amount_scale"],
             threads,
