@@ -40,6 +40,9 @@ class Engine(Protocol):
 class FastTrees:
     """A model whose predictions an engine makes; contributions remain LightGBM's.
 
+    Rows with an infinite number are LightGBM's too: lignum 0.3 takes infinity for larger than a threshold of
+    infinity, by which a split tells null from all numbers.
+
     Parameters
     ----------
     booster, engine
@@ -56,7 +59,10 @@ class FastTrees:
         """See `Trees.predict`."""
         if pred_contrib:
             return self._booster.predict(data, pred_contrib=True, num_threads=num_threads)
-        return self._engine.predict(np.ascontiguousarray(data, np.float64), raw_score, num_threads)
+        rows = np.ascontiguousarray(data, np.float64)
+        if np.isinf(rows).any():
+            return self._booster.predict(rows, raw_score=raw_score, num_threads=num_threads)
+        return self._engine.predict(rows, raw_score, num_threads)
 
     def model_to_string(self, num_iteration: int | None = None) -> str:
         """See `Trees.model_to_string`."""

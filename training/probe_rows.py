@@ -16,7 +16,7 @@ UNSEEN = 40
 IS_CATEGORICAL = 1
 """Bit of a split's ``decision_type`` in LightGBM's text."""
 
-EVERYWHERE = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-35, -1e-35, 1e-36, 1e300, -1e300])
+EVERYWHERE = np.array([np.nan, 0.0, -0.0, 1e-35, -1e-35, 1e-36, 1e300, -1e300])
 """Tried in every numeric column; what is nearer to 0 than 1e-35 LightGBM takes for 0."""
 
 NO_CATEGORIES = np.array([np.nan, -1.0, -7.0, 0.5, 2.0**31 - 1])
@@ -26,7 +26,8 @@ def probe_rows(text: str, count: int, seed: int = 0) -> FloatArray:
     """Make rows of a model's own thresholds and categories, and of what lies just beside them.
 
     Every threshold of the model occurs at least once, exactly, one double and one single-precision step above
-    and below it, if ``count`` admits so many; every category and some that no split knows; and NaN.
+    and below it, if ``count`` admits so many; every category and some that no split knows; and NaN. All else
+    is finite.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ def probe_rows(text: str, count: int, seed: int = 0) -> FloatArray:
         if (here & is_category).any():
             pool = np.r_[NO_CATEGORIES, np.arange(float(known + UNSEEN))]
         else:
-            pool = np.r_[EVERYWHERE, _around(np.unique(threshold[here]))]
+            finite = here & np.isfinite(threshold)
+            pool = np.r_[EVERYWHERE, _around(np.unique(threshold[finite]))]
         rows[:, column] = rng.permutation(np.resize(rng.permutation(pool), count))
     rows[rng.random(rows.shape) < NULL_SHARE] = np.nan
     return rows

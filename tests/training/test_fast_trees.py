@@ -62,6 +62,23 @@ def test_the_engine_says_what_lightgbm_says_to_the_last_bit_on_rows_it_was_not_c
         np.testing.assert_array_equal(single, expected[:200])
 
 
+def test_infinite_numbers_go_where_lightgbm_sends_them():
+    pytest.importorskip("lignum")
+    values = np.r_[np.full(150, np.nan), np.linspace(0, 1, 300)]
+    parameters = {"objective": "binary", "num_leaves": 4, "verbose": -1, "num_threads": 1}
+    dataset = lightgbm.Dataset(values[:, None], np.isnan(values) ^ (values > 0.9), params=parameters)
+    booster = lightgbm.train(parameters, dataset, num_boost_round=20)
+    text = str(booster.model_to_string())
+    assert " inf" in text or "=inf" in text
+    trees = read_trees("one", text)
+    assert isinstance(trees, FastTrees)
+    rows = np.array([[np.inf], [-np.inf], [np.nan], [0.5], [1e300]])
+    np.testing.assert_array_equal(trees.predict(rows), booster.predict(rows, num_threads=1))
+    np.testing.assert_array_equal(
+        trees.predict(rows, raw_score=True), booster.predict(rows, raw_score=True, num_threads=1)
+    )
+
+
 def test_contributions_and_text_are_lightgbms_own():
     pytest.importorskip("lignum")
     trees = read_trees("one", TEXT)
