@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import polars as pl
 from msgspec import UNSET, UnsetType
 
 from features.life_cycle import TagRecord
@@ -90,10 +89,8 @@ class Answers:
         """Return the customer that each distinct id speaks of."""
         if self._identities is None:
             return {customer: customer for customer in customers}
-        asked = pl.DataFrame(
-            {"customer_id": list(dict.fromkeys(customers))}, schema={"customer_id": pl.String}
-        )
-        return dict(zip(asked["customer_id"], self._identities.resolve(asked)["customer_id"], strict=True))
+        one = self._identities.resolution().one
+        return {customer: one(customer) for customer in customers}
 
 
 def _prediction(
