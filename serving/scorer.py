@@ -156,7 +156,7 @@ class BundleScorer:
         values = self._values(columns, buyers)
         told = self._explained(columns, np.flatnonzero(usable), buyers) if with_reasons else {}
         segments = None if self._segments is None else self._segments.assign(columns).tolist()
-        hashes = _row_hashes(columns, len(customers))
+        hashes = _row_hashes(columns, len(customers)) if with_tags else [""] * len(customers)
         scores = {}
         for row, name in enumerate(customers):
             known = bool(usable[row])
