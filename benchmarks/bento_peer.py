@@ -38,4 +38,5 @@ class Peer:
     @bentoml.api
     def predict(self, customers: pd.DataFrame) -> np.ndarray:
         """Return a probability a row."""
-        return np.asarray(self.model.predict_proba(customers)[:, 1])
+        # A column with nothing but nulls is none of numbers.
+        return np.asarray(self.model.predict_proba(customers.astype("float64"))[:, 1])

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -181,7 +182,8 @@ class PeerProcess:
                     said = self.peer.said(json.loads(reply.read()))
                 break
             except OSError as error:
-                if time.monotonic() > deadline:
+                is_refusal = isinstance(error, urllib.error.HTTPError)
+                if is_refusal or time.monotonic() > deadline:
                     log = (self._folder / f"{self.name}.log").read_text(encoding="utf-8", errors="replace")
                     raise SystemExit(f"{self.name} does not answer: {error}\n{log[-2000:]}") from None
                 time.sleep(0.5)
