@@ -60,7 +60,7 @@ class Answers:
         NotReady
             If no model is in force.
         """
-        scorer, versions = self._scorers.scorer, self.versions
+        scorer = self._scorers.scorer
         if scorer is None:
             raise NotReady("no model is in force; GET /v1/status says why")
         now_us = self._clock.now_us()
@@ -74,6 +74,8 @@ class Answers:
             )
             for asked, customer in known_as.items()
         }
+        # Of the scorer that answered: by now another may be in force.
+        versions = dict(scores[distinct[0]].model_versions) if distinct else self.versions
         return Answer(from_us(now_us), versions, [rows[customer] for customer in customers])
 
     def tags(self, customers: Sequence[str]) -> list[CustomerTags]:

@@ -46,8 +46,8 @@ class ClvInputs:
     @classmethod
     def of(cls, columns: Mapping[str, npt.NDArray[Any]], names: Sequence[str]) -> ClvInputs:
         """Put some columns, shape (n,) each, side by side."""
-        matrix = np.column_stack([np.asarray(columns[name], np.float64) for name in names])
-        return cls(tuple(names), matrix)
+        together = np.concatenate([columns[name] for name in names], dtype=np.float64, casting="unsafe")
+        return cls(tuple(names), np.ascontiguousarray(together.reshape(len(names), -1).T))
 
     def __len__(self) -> int:
         """Return the number of customers."""

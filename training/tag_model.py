@@ -26,6 +26,9 @@ KEY = "key"
 
 TAGS_TASK = "tags-"
 
+FEW_ROWS = 1_000
+"""Up to how many rows putting columns together at once is faster than one after the other."""
+
 
 def design_matrix(names: Sequence[str], columns: Columns) -> npt.NDArray[np.float32]:
     """Put columns side by side in a model's order, in the one precision that models are fitted and asked in.
@@ -38,7 +41,11 @@ def design_matrix(names: Sequence[str], columns: Columns) -> npt.NDArray[np.floa
     missing = [name for name in names if name not in columns]
     if missing:
         raise BundleError(f"the model reads feature {missing[0]!r}, which no longer exists", "train again")
-    matrix = np.empty((len(columns[names[0]]) if names else 0, len(names)), np.float32)
+    rows = len(columns[names[0]]) if names else 0
+    if 0 < rows <= FEW_ROWS:
+        together = np.concatenate([columns[name] for name in names], dtype=np.float32, casting="unsafe")
+        return np.ascontiguousarray(together.reshape(len(names), rows).T)
+    matrix = np.empty((rows, len(names)), np.float32)
     for number, name in enumerate(names):
         matrix[:, number] = columns[name]
     return matrix
