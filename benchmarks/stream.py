@@ -204,7 +204,7 @@ def measured_over_http(
         store = open_packed_store(home, load_settings(home.root, chosen).settings)
         service = ServiceProcess(home, environ, port=free_port(), token=new_token(), clock="wall")
         with service:
-            _wait_for_profiles(service)
+            wait_for_profiles(service)
             cpu_before = _cpu_seconds(service)
             sent, seconds = _sent(service, store, posts, arguments)
             cpu = _cpu_seconds(service) - cpu_before
@@ -231,7 +231,7 @@ def measured_over_http(
     }
 
 
-def _wait_for_profiles(service: ServiceProcess) -> None:
+def wait_for_profiles(service: ServiceProcess) -> None:
     """Let the first refresh of the profiles end: it is a day's work, not the stream's."""
     deadline = time.monotonic() + FIRST_DUE_SECONDS
     while _status(service)["profile_boundary"] is None:

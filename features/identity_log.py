@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,12 @@ STATE = sa.Table(
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 
+VERSION = sa.select(
+    sa.select(STATE.c.value).where(STATE.c.name == GENERATION).scalar_subquery(),
+    sa.select(sa.func.max(LOG.c.seq)).scalar_subquery(),
+)
+"""What tells whether anything changed: the generation and the newest line."""
+
 LOG_SCHEMA: dict[str, pl.DataType] = {
     "seq": pl.Int64(),
     "at": INSTANT,
@@ -93,6 +100,7 @@ class Identities:
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._lock = threading.Lock()
         self._version: tuple[int, int] | None = None
+        self._version_sql = str(VERSION.compile(engine, compile_kwargs={"literal_binds": True}))
         self._lines = pl.DataFrame(schema=LOG_SCHEMA)
         self._resolution = Resolution()
         with self._transaction() as connection:
@@ -216,13 +224,11 @@ class Identities:
                 connection.execute(sa.insert(LOG), rows)
 
     def _refresh(self) -> None:
+        if self._newest_version() == self._version:
+            return
         with self._transaction() as connection:
-            generation = sa.select(STATE.c.value).where(STATE.c.name == GENERATION).scalar_subquery()
-            newest = sa.select(sa.func.max(LOG.c.seq)).scalar_subquery()
-            found = connection.execute(sa.select(generation, newest)).one()
+            found = connection.execute(VERSION).one()
             version = (int(found[0] or 0), int(found[1] or 0))
-            if version == self._version:
-                return
             is_same_log = self._version is not None and self._version[0] == version[0]
             known = self._lines if is_same_log else self._lines.clear()
             after = self._version[1] if is_same_log and self._version is not None else 0
@@ -236,6 +242,14 @@ class Identities:
         self._resolution = Resolution(named, _in_force(self._lines))
         self._version = version
 
+    def _newest_version(self) -> tuple[int, int]:
+        """Ask every reader's question, past all of SQLAlchemy that would take ten times as long."""
+        with self._mended(), contextlib.closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(self._version_sql)
+            found = cursor.fetchone()
+        return (0, 0) if found is None else (int(found[0] or 0), int(found[1] or 0))
+
     def _count_up(self, connection: sa.Connection) -> None:
         statement = self._insert(STATE).values(name=GENERATION, value=1)
         connection.execute(
@@ -244,10 +258,14 @@ class Identities:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
+        with self._mended(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _mended(self) -> Iterator[None]:
         try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
+            yield
+        except (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
             # The statement and its values hold ids: the driver's own words do not.
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             raise IdentityError(

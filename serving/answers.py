@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import polars as pl
 from msgspec import UNSET, UnsetType
 
 from features.life_cycle import TagRecord
@@ -73,7 +72,7 @@ class Answers:
         NotReady
             If no model is in force.
         """
-        scorer, versions = self._scorers.scorer, self.versions
+        scorer = self._scorers.scorer
         if scorer is None:
             raise NotReady("no model is in force; GET /v1/status says why")
         now_us = self._clock.now_us()
@@ -99,6 +98,8 @@ class Answers:
                 self._names,
                 with_reasons=with_reasons,
             )
+        # Of the scorer that answered: by now another may be in force.
+        versions = dict(scores[allowed[0]].model_versions) if allowed else self.versions
         return Answer(from_us(now_us), versions, [rows[customer] for customer in customers])
 
     def tags(self, customers: Sequence[str]) -> list[CustomerTags]:
@@ -126,10 +127,8 @@ class Answers:
         """Return the customer that each distinct id speaks of."""
         if self._identities is None:
             return {customer: customer for customer in customers}
-        asked = pl.DataFrame(
-            {"customer_id": list(dict.fromkeys(customers))}, schema={"customer_id": pl.String}
-        )
-        return dict(zip(asked["customer_id"], self._identities.resolve(asked)["customer_id"], strict=True))
+        one = self._identities.resolution().one
+        return {customer: one(customer) for customer in customers}
 
 
 def _unprofiled(asked: str, customer: str, contact: Contact) -> CustomerPrediction:

@@ -42,6 +42,7 @@ from training.clv import ClvPrediction
 from training.clv_bundle import load_models
 from training.clv_horizons import ClvHorizons
 from training.clv_inputs import ClvInputs
+from training.fast_trees import read_trees
 from training.high_value import CUT_OFF
 from training.model_inputs import features_read, require_features
 from training.reasons import Explanation
@@ -102,14 +103,14 @@ class BundleScorer:
         self._settings = settings
         self._versions = dict(versions)
         self._tags = [
-            TagModel(bundle, families[task.removeprefix(TAGS_TASK)])
+            TagModel(bundle, families[task.removeprefix(TAGS_TASK)], read=read_trees)
             for task, bundle in bundles.items()
             if task.startswith(TAGS_TASK) and task.removeprefix(TAGS_TASK) in families
         ]
         found = bundles.get(propensity.TASK)
-        self._propensity = None if found is None else propensity.PropensityModel(found)
+        self._propensity = None if found is None else propensity.PropensityModel(found, read=read_trees)
         value = bundles.get("clv")
-        self._clv = None if value is None else load_models(value, threads=1)
+        self._clv = None if value is None else load_models(value, threads=1, read=read_trees)
         grouped = bundles.get(SEGMENTS)
         self._segments = None if grouped is None else SegmentModel(grouped)
         self._static_tags = StaticTags(
@@ -176,7 +177,7 @@ class BundleScorer:
         values = self._values(columns, buyers)
         told = self._explained(columns, np.flatnonzero(usable), buyers) if with_reasons else {}
         segments = None if self._segments is None else self._segments.assign(columns).tolist()
-        hashes = _row_hashes(columns, len(customers))
+        hashes = _row_hashes(columns, len(customers)) if with_tags else [""] * len(customers)
         scores = {}
         for row, name in enumerate(customers):
             known = bool(usable[row])

@@ -56,7 +56,7 @@ class CustomerScores:
     model_versions
         By task: ``propensity``, ``clv``, ``tags-interest`` and so on.
     features_hash
-        Names the inputs the tags were scored on.
+        Names the inputs the tags were scored on; empty where none were asked for.
     explanations
         Of ``propensity`` by horizon and of ``clv`` by part; empty unless asked for.
     segment

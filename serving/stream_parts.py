@@ -68,8 +68,18 @@ class RefusalKeeper(Protocol):
         """Keep refused rows."""
 
 
+class Identified(Protocol):
+    """See `features.identities.Resolution`."""
+
+    def one(self, text: str) -> str:
+        """Return the customer who carries an id's history."""
+
+
 class Resolver(Protocol):
     """Knows which customers are one, and which asked to be forgotten."""
+
+    def resolution(self) -> Identified:
+        """Return who is who now."""
 
     def resolve(self, events: pl.DataFrame) -> pl.DataFrame:
         """Return the same rows with ``customer_id`` replaced by that of the customer they belong to."""

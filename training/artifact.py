@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from training.calibration import Calibrator
 from training.errors import BundleError
+from training.trees import ReadTrees, Trees, read_booster
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -79,10 +80,12 @@ class Bundle:
         )
 
     def boosters(self) -> dict[str, Booster]:
-        """Return the models, parsed."""
-        from lightgbm import Booster
+        """Return the models, parsed by LightGBM."""
+        return {role: read_booster(role, text) for role, text in self.models.items()}
 
-        return {role: Booster(model_str=text) for role, text in self.models.items()}
+    def trees(self, read: ReadTrees = read_booster) -> dict[str, Trees]:
+        """Return the models, read some way."""
+        return {role: read(f"{self.task} {role}", text) for role, text in self.models.items()}
 
 
 def save_bundle(directory: Path, bundle: Bundle) -> str:

@@ -17,18 +17,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma, past_rate
+from training.baselines import BgNbdGammaGamma, fit_bgnbd_gamma_gamma
 from training.bgnbd import BgNbd
 from training.clv_blend import LEAST, Blend, Scores, choose_blend
 from training.clv_cutoffs import TrainingRows, closed_cutoffs, trainable_horizon
-from training.clv_inputs import ClvInputs, ranker_inputs, summary_of_features
+from training.clv_inputs import (
+    ClassicForecast,
+    ClvInputs,
+    forecast_inputs,
+    ranker_inputs,
+    summary_of_features,
+)
 from training.clv_interval import IntervalKnots, fit_interval
 from training.clv_level import Level, choose_level
 from training.clv_ranker import Ranker, fit_ranker
-from training.clv_split import SPLIT_EVENTS, SplitValues, learn_values, split_terms
+from training.clv_split import SPLIT_EVENTS, SplitValues, forecast_terms, learn_values, split_terms
 from training.errors import TrainingDataError
 from training.gamma_gamma import GammaGamma
 from training.spend_history import DAY_US, SpendHistory
+from training.trees import ReadTrees, read_booster
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -84,12 +91,13 @@ class ClvModel:
 
     def predict(self, features: ClvInputs) -> ClvPrediction:
         """Predict from the features `inputs`, in that order; every customer has bought at least once."""
-        boosted = self.ranker.predict(ranker_inputs(features, self.classic, self.trained_horizon_days))
-        scores = _scores(boosted, self.classic, features, self.trained_horizon_days)
+        forecast = ClassicForecast.of(features, self.classic, self.trained_horizon_days)
+        boosted = self.ranker.predict(forecast_inputs(features, forecast))
+        scores = Scores(boosted, forecast.spend_minor, forecast.past_rate())
         stretch = _stretch(self.classic, features, self.trained_horizon_days, self.horizon_days)
         expected = self.blend.score(scores) * stretch * self.factor
         low, high = self.interval.around(expected)
-        worth = self.values.of(split_terms(features, self.classic, self.trained_horizon_days))
+        worth = self.values.of(forecast_terms(features, forecast))
         total = worth.sum(axis=1, keepdims=True)
         shares = np.where(total > 0, worth / np.where(total > 0, total, 1.0), [1.0, 0.0, 0.0])
         parts = expected[:, None] * shares
@@ -131,19 +139,20 @@ class ClvModel:
         }
 
 
-def from_pieces(models: dict[str, str], content: dict[str, Any], *, threads: int) -> ClvModel:
+def from_pieces(
+    models: dict[str, str], content: dict[str, Any], *, threads: int, read: ReadTrees = read_booster
+) -> ClvModel:
     """Rebuild a model from what `ClvModel.models` and `ClvModel.content` gave."""
-    from lightgbm import Booster
-
-    boosters = {role: Booster(model_str=text) for role, text in models.items()}
+    days = content["horizon_days"]
+    trees = {role: read(f"clv {role} of {days} days", text) for role, text in models.items()}
     classic = content["classic"]
     return ClvModel(
         tuple(content["inputs"]),
         content["horizon_days"],
         content["trained_horizon_days"],
         Ranker(
-            boosters.get("any_spend"),
-            boosters.get("amount"),
+            trees.get("any_spend"),
+            trees.get("amount"),
             content["any_spend_constant"],
             content["amount_scale"],
             threads,
@@ -284,9 +293,8 @@ def fit_clv(
 def _scores(
     boosted: FloatArray, classic: BgNbdGammaGamma | None, features: ClvInputs, trained_days: int
 ) -> Scores:
-    summary = summary_of_features(features)
-    expected = None if classic is None else classic.expected_spend(summary, trained_days)
-    return Scores(boosted, expected, past_rate(summary, trained_days))
+    forecast = ClassicForecast.of(features, classic, trained_days)
+    return Scores(boosted, forecast.spend_minor, forecast.past_rate())
 
 
 def _stretch(

@@ -22,6 +22,7 @@ from training.errors import TrainingDataError
 from training.high_value import CUT_OFF, high_value_cut_off
 from training.model_inputs import customer_inputs, dtypes_of
 from training.spend_history import SpendHistory
+from training.trees import ReadTrees, read_booster
 
 if TYPE_CHECKING:
     from training.workbench import Workbench
@@ -206,6 +207,6 @@ def train_bundle(
     )
 
 
-def load_models(bundle: Bundle, *, threads: int) -> ClvHorizons:
-    """Read the models back from their bundle."""
-    return ClvHorizons.of_pieces(bundle.models, bundle.content, threads=threads)
+def load_models(bundle: Bundle, *, threads: int, read: ReadTrees = read_booster) -> ClvHorizons:
+    """Read the models back from their bundle, their trees some way."""
+    return ClvHorizons.of_pieces(bundle.models, bundle.content, threads=threads, read=read)

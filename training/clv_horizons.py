@@ -18,6 +18,7 @@ from training.clv import ROLES, ClvModel, ClvPrediction, from_pieces
 from training.clv_cutoffs import history_days_needed
 from training.clv_inputs import ClvInputs
 from training.spend_history import DAY_US
+from training.trees import ReadTrees, read_booster
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -105,7 +106,14 @@ class ClvHorizons:
         return "" if model is self.models[0] else f"_{model.horizon_days}"
 
     @classmethod
-    def of_pieces(cls, texts: Mapping[str, str], content: Mapping[str, Any], *, threads: int) -> ClvHorizons:
+    def of_pieces(
+        cls,
+        texts: Mapping[str, str],
+        content: Mapping[str, Any],
+        *,
+        threads: int,
+        read: ReadTrees = read_booster,
+    ) -> ClvHorizons:
         """Rebuild from what `texts` and `content` gave."""
         models = []
         for number, (days, one) in enumerate(
@@ -113,7 +121,7 @@ class ClvHorizons:
         ):
             suffix = "" if number == 0 else f"_{days}"
             own = {role: texts[role + suffix] for role in ROLES if role + suffix in texts}
-            models.append(from_pieces(own, one, threads=threads))
+            models.append(from_pieces(own, one, threads=threads, read=read))
         return cls(tuple(models), dict(content["skipped_horizons"]))
 
 

@@ -46,8 +46,8 @@ class ClvInputs:
     @classmethod
     def of(cls, columns: Mapping[str, npt.NDArray[Any]], names: Sequence[str]) -> ClvInputs:
         """Put some columns, shape (n,) each, side by side."""
-        matrix = np.column_stack([np.asarray(columns[name], np.float64) for name in names])
-        return cls(tuple(names), matrix)
+        together = np.concatenate([columns[name] for name in names], dtype=np.float64, casting="unsafe")
+        return cls(tuple(names), np.ascontiguousarray(together.reshape(len(names), -1).T))
 
     def __len__(self) -> int:
         """Return the number of customers."""
@@ -73,16 +73,53 @@ def summary_of_features(features: ClvInputs) -> PurchaseSummary:
     )
 
 
+@dataclass(frozen=True)
+class ClassicForecast:
+    """What BG/NBD and Gamma-Gamma foretell over one horizon, reckoned once for all who ask.
+
+    Attributes
+    ----------
+    summary
+        Of the customers' orders.
+    spend_minor, orders, alive
+        Shape (n,): expected net spend and orders, and the probability of not having left; None where the
+        models could not be fitted.
+    """
+
+    summary: PurchaseSummary
+    horizon_days: int
+    spend_minor: FloatArray | None = None
+    orders: FloatArray | None = None
+    alive: FloatArray | None = None
+
+    @classmethod
+    def of(cls, features: ClvInputs, classic: BgNbdGammaGamma | None, horizon_days: int) -> ClassicForecast:
+        """Forecast for customers known by their features."""
+        summary = summary_of_features(features)
+        if classic is None:
+            return cls(summary, horizon_days)
+        orders = classic.expected_orders(summary, horizon_days)
+        value = classic.value.expected_value(summary.order_count, summary.mean_order_minor)
+        return cls(summary, horizon_days, orders * value, orders, classic.probability_alive(summary))
+
+    def past_rate(self) -> FloatArray:
+        """Return net spend over the horizon at the pace so far, shape (n,)."""
+        return past_rate(self.summary, self.horizon_days)
+
+
 def ranker_inputs(features: ClvInputs, classic: BgNbdGammaGamma | None, horizon_days: int) -> FloatArray:
     """Return the features followed by `DERIVED`, shape (n, len(features.names) + len(DERIVED))."""
-    summary = summary_of_features(features)
+    return forecast_inputs(features, ClassicForecast.of(features, classic, horizon_days))
+
+
+def forecast_inputs(features: ClvInputs, forecast: ClassicForecast) -> FloatArray:
+    """Return what `ranker_inputs` does, of a forecast that was made already."""
+    summary, horizon_days = forecast.summary, forecast.horizon_days
     rate = past_rate(summary, 1.0)
     unknown = np.full(len(features), np.nan)
-    spend = orders = alive = unknown
-    if classic is not None:
-        spend = classic.expected_spend(summary, horizon_days)
-        orders = classic.expected_orders(summary, horizon_days)
-        alive = classic.probability_alive(summary)
+    spend, orders, alive = (
+        unknown if one is None else one for one in (forecast.spend_minor, forecast.orders, forecast.alive)
+    )
     per_day = summary.order_count / np.maximum(summary.age_days, RATE_DAYS_MIN)
     derived = [spend, orders, alive, rate * horizon_days, rate, per_day]
     return np.column_stack([features.matrix, *derived])

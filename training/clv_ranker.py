@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.sufficiency import require_spenders
+from training.trees import Trees
 
 if TYPE_CHECKING:
     import lightgbm
@@ -45,8 +46,8 @@ SETTINGS: Mapping[str, Any] = {
 class Ranker:
     """Two boosters; a part is None where the data left nothing to learn and its constant stands instead."""
 
-    any_spend: lightgbm.Booster | None
-    amount: lightgbm.Booster | None
+    any_spend: Trees | None
+    amount: Trees | None
     any_spend_constant: float
     amount_scale: float
     threads: int

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.baselines import BgNbdGammaGamma, past_rate
-from training.clv_inputs import ClvInputs, summary_of_features
+from training.baselines import BgNbdGammaGamma
+from training.clv_inputs import ClassicForecast, ClvInputs
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,10 +52,12 @@ def split_terms(features: ClvInputs, classic: BgNbdGammaGamma | None, horizon_da
     The forecast is BG/NBD + Gamma-Gamma's, which sees neither interactions nor referrals; where it could not
     be fitted, the past rate.
     """
-    summary = summary_of_features(features)
-    purchases = (
-        past_rate(summary, horizon_days) if classic is None else classic.expected_spend(summary, horizon_days)
-    )
+    return forecast_terms(features, ClassicForecast.of(features, classic, horizon_days))
+
+
+def forecast_terms(features: ClvInputs, forecast: ClassicForecast) -> FloatArray:
+    """Return what `split_terms` does, of a forecast that was made already."""
+    purchases = forecast.past_rate() if forecast.spend_minor is None else forecast.spend_minor
     counts = [np.nan_to_num(features.column(name)) for name in SPLIT_EVENTS.values()]
     return np.column_stack([purchases, *counts])
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from lightgbm import Booster
+from training.trees import Trees
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,7 +30,7 @@ class Term:
         Shape (n, len(names)); as the booster is asked for predictions, in the same precision.
     """
 
-    booster: Booster
+    booster: Trees
     names: Sequence[str]
     matrix: npt.NDArray[Any]
     weight: float = 1.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,7 @@ from training.model_inputs import dtypes_of
 from training.propensity_evaluation import evaluate_propensity, fit_baselines
 from training.propensity_rows import ELIGIBLE_US, HORIZONS_HOURS, PropensityData, purchased_within
 from training.tag_model import Columns, design_matrix
-
-if TYPE_CHECKING:
-    from lightgbm import Booster
+from training.trees import ReadTrees, Trees, read_booster
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,7 +92,7 @@ class Blend:
         From 0 (the logistic alone) to 1 (the trees alone).
     """
 
-    booster: Booster
+    trees: Trees
     logistic: CurvedLogistic
     names: Sequence[str]
     trees_weight: float
@@ -109,7 +107,7 @@ class Blend:
         """
         if len(matrix) == 0:
             return np.empty(0)
-        trees = np.asarray(self.booster.predict(matrix, raw_score=True, num_threads=threads))
+        trees = np.asarray(self.trees.predict(matrix, raw_score=True, num_threads=threads))
         plain = self.logistic.log_odds(matrix)
         return probability_of(self.trees_weight * trees + (1 - self.trees_weight) * plain)
 
@@ -124,7 +122,7 @@ class Blend:
         """
         if len(matrix) == 0:
             return np.empty((0, len(self.names) + 1))
-        trees = np.asarray(self.booster.predict(matrix, pred_contrib=True, num_threads=threads))
+        trees = np.asarray(self.trees.predict(matrix, pred_contrib=True, num_threads=threads))
         plain = self.logistic.contributions(matrix)
         return self.trees_weight * trees + (1 - self.trees_weight) * plain
 
@@ -225,7 +223,7 @@ def train_propensity(
         curved = HORIZONS_HOURS[horizon] <= CURVED_HOURS
         blend = _fit(rows, used | {"seed": seed, "num_threads": threads}, curved=curved)
         calibrators[horizon] = _calibrate(rows, blend, threads)
-        models[horizon] = str(blend.booster.model_to_string(num_iteration=-1))
+        models[horizon] = str(blend.trees.model_to_string(num_iteration=-1))
         features[horizon] = names
         blends[horizon] = {"trees_weight": blend.trees_weight, "logistic": blend.logistic.to_json()}
         share = float(rows.bought[rows.part(CALIBRATE)].mean())
@@ -339,15 +337,25 @@ def _require_enough(horizon: str, data: PropensityData) -> None:
 
 
 class PropensityModel:
-    """Scores customers for every horizon of a bundle."""
+    """Scores customers for every horizon of a bundle.
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    Parameters
+    ----------
+    bundle
+        Of task `TASK`.
+    threads
+        Of LightGBM.
+    read
+        Makes the trees of their text.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1, read: ReadTrees = read_booster) -> None:
         self.bundle = bundle
         self._threads = threads
-        boosters = bundle.boosters()
+        trees = bundle.trees(read)
         self._blends = {
             horizon: Blend(
-                boosters[horizon],
+                trees[horizon],
                 CurvedLogistic.from_json(bundle.content["blends"][horizon]["logistic"]),
                 tuple(bundle.features[horizon]),
                 float(bundle.content["blends"][horizon]["trees_weight"]),

@@ -27,6 +27,9 @@ STAGE_FEATURES = (
 
 SECONDS_PER_DAY = 86_400.0
 LOYAL_ORDERS = 5
+BY_ORDERS = ("new", "activated", *["repeat"] * (LOYAL_ORDERS - 2), "loyal")
+"""Stage of who is not dormant, by the number of orders; the last is that of more, too."""
+
 DORMANT_DAYS_MIN, DORMANT_DAYS_MAX = 90.0, 365.0
 DORMANT_GAPS = 3.0
 
@@ -64,9 +67,8 @@ def life_cycle_stages(features: Mapping[str, npt.NDArray[Any]]) -> list[str]:
     )
     gap = np.nan_to_num(features["order_gap_mean_days"])
     patience = np.clip(DORMANT_GAPS * gap, DORMANT_DAYS_MIN, DORMANT_DAYS_MAX)
-    found: list[str] = np.select(
-        [silent > patience * SECONDS_PER_DAY, orders == 0, orders == 1, orders < LOYAL_ORDERS],
-        ["dormant", "new", "activated", "repeat"],
-        default="loyal",
-    ).tolist()
-    return found
+    is_dormant = (silent > patience * SECONDS_PER_DAY).tolist()
+    return [
+        "dormant" if dormant else BY_ORDERS[min(int(count), LOYAL_ORDERS)]
+        for dormant, count in zip(is_dormant, orders.tolist(), strict=True)
+    ]

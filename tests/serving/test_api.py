@@ -319,6 +319,9 @@ class Forgetful:
     def erased(self, events):
         return events["customer_id"] == "gone"
 
+    def resolution(self):
+        return self
+
     def one(self, customer):
         return customer
 
