@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from features.sorted_axis import IntArray
+from features.key_order import IntArray, Positions, gathered
 
 
 class LazyColumns(Mapping[str, IntArray]):
@@ -52,3 +52,20 @@ class LazyColumns(Mapping[str, IntArray]):
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a column of a name, without making it."""
         return name in self._names
+
+
+class TakenColumns(LazyColumns):
+    """The entries of columns at some positions, in the order of those.
+
+    Attributes
+    ----------
+    whole
+        The columns they are of.
+    positions
+        Shape (n,).
+    """
+
+    def __init__(self, whole: Mapping[str, IntArray], positions: Positions) -> None:
+        super().__init__(tuple(whole), lambda name: gathered(whole[name], positions))
+        self.whole = whole
+        self.positions = positions

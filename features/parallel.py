@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -47,6 +47,31 @@ def each_part(
         return [function(part) for part in parts]
     with ThreadPoolExecutor(threads, thread_name_prefix="part") as pool:
         return list(pool.map(function, parts))
+
+
+def each_ahead(
+    function: Callable[[Part], Result], parts: Iterable[Part], *, work: int = WORTH_A_THREAD
+) -> Iterator[Result]:
+    """Apply a function to each part in turn, while another thread is ahead with those that follow.
+
+    A result that is wanted before its turn has come over there is made by the thread that wants it.
+
+    Parameters
+    ----------
+    work
+        How many numbers there are in all; what is soon done is done by the calling thread alone.
+
+    >>> list(each_ahead(abs, [-3, 2]))
+    [3, 2]
+    """
+    if work < WORTH_A_THREAD or core_count() == 1:
+        yield from map(function, parts)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        parts = list(parts)
+        coming = [pool.submit(function, part) for part in parts]
+        for part, result in zip(parts, coming, strict=True):
+            yield function(part) if result.cancel() else result.result()
 
 
 def parts_of(size: int, *, at_most: int | None = None) -> list[slice]:

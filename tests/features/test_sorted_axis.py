@@ -50,28 +50,31 @@ def test_a_search_is_right_however_far_apart_the_values_are(
 ) -> None:
     entries.sort()
     queries += [(key, at + step) for key, at in entries for step in (-1, 0, 1)]
-    axis = SortedAxis(*columns(entries), 5)
+    axis = SortedAxis.by_key(*columns(entries), 5)
     expected = [bisect.bisect_right(entries, query) for query in queries]
     if entries:
         assert axis.positions(*columns(queries)).tolist() == expected
     # Of a million keys hardly any have values.
     entries, queries = ([(key * 200_000 + 7, at) for key, at in rows] for rows in (entries, queries))
     queries += [(999_999, 0), (0, 0)]
-    axis = SortedAxis(*columns(entries), 1_000_000)
+    axis = SortedAxis.by_key(*columns(entries), 1_000_000)
     expected = [bisect.bisect_right(entries, query) for query in queries]
     assert axis.positions(*columns(queries)).tolist() == expected
 
 
 def test_values_as_far_apart_as_integers_go_are_found() -> None:
     keys, values = np.array([0, 0, 1, 2]), np.array([-(2**62), 2**62, -(2**62), 7])
-    axis = SortedAxis(keys, values, 3)
+    axis = SortedAxis.by_key(keys, values, 3)
     assert axis.positions(keys, values).tolist() == [1, 2, 3, 4]
     assert axis.positions(keys, values - 1).tolist() == [0, 1, 2, 3]
 
 
 def test_nothing_is_made_of_nothing() -> None:
     nothing = np.empty(0, np.int64)
-    assert SortedAxis(nothing, nothing, 2).positions(np.array([0, 1]), np.array([5, 5])).tolist() == [0, 0]
+    assert SortedAxis.by_key(nothing, nothing, 2).positions(np.array([0, 1]), np.array([5, 5])).tolist() == [
+        0,
+        0,
+    ]
     assert running_max(nothing, nothing, nothing.astype(bool)).tolist() == []
 
 
@@ -95,7 +98,10 @@ def test_rows_that_ascend_or_jump_about_are_found_alike() -> None:
     keys = np.sort(random.integers(0, 40, 3_000))
     values = random.integers(-500, 500, 3_000)
     values = values[np.lexsort((values, keys))]
-    axis, entries = SortedAxis(keys, values, 41), list(zip(keys.tolist(), values.tolist(), strict=True))
+    axis, entries = (
+        SortedAxis.by_key(keys, values, 41),
+        list(zip(keys.tolist(), values.tolist(), strict=True)),
+    )
     rows = [(int(key), int(at)) for key, at in zip(*random.integers(-600, 600, (2, 5_000)), strict=True)]
     rows = [(abs(key) % 41, at) for key, at in rows]
     for asked in (rows, sorted(rows), sorted(rows, reverse=True)):
