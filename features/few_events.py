@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 
 from features.events import EVENT_TYPES, TYPE_CODES
+from features.key_order import BoolArray, IntArray, Keys
 from features.keyed_events import KeyedEvents, Measure, SumPlan
-from features.sorted_axis import NEVER, BoolArray, IntArray, Keys
+from features.sorted_axis import NEVER
 
 ByType = list[IntArray]
 """Shape (n_rows,) of each event type, by its code."""

@@ -10,19 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from features.events import TYPE_CODES
-from features.key_order import Keys, Positions, begins_of, gathered, order_by_begins, order_within
-from features.lazy_columns import TakenColumns
-from features.presence import presence
-from features.sorted_axis import (
+from features.key_order import (
     BoolArray,
     IntArray,
-    Prefix,
-    SortedAxis,
-    count_so_far,
-    prefix_sum,
-    running_max,
-    sum_so_far,
+    Keys,
+    Positions,
+    begins_of,
+    gathered,
+    order_by_begins,
+    order_within,
 )
+from features.lazy_columns import TakenColumns
+from features.prefix_sums import Prefix, count_so_far, prefix_sum, sum_so_far
+from features.presence import presence
+from features.sorted_axis import SortedAxis, running_max
 
 NO_LENGTH = 2**61
 """Longer than from the first instant to the last: about 73 000 years, in µs."""
@@ -145,21 +146,16 @@ class KeyedEvents:
             # First by time, ties by when it happened, then by key.
             by_time = np.lexsort((event_time, known_at))
             order = by_time[order_by_begins(key[by_time], begins)]
-        times = cls._times_at(order, event_time, known_at)
-        types = gathered(event_type(), order)
-        return cls(key_count, None, *times, types, TakenColumns(columns, order), begins=begins)
+        given = cls(key_count, None, event_time, known_at, event_type(), columns, begins=begins)
+        return given._taken(order, begins)
 
-    @staticmethod
-    def _times_at(
-        positions: Positions, event_time: IntArray, known_at: IntArray
-    ) -> tuple[IntArray, IntArray]:
-        happened = gathered(event_time, positions)
-        return happened, happened if known_at is event_time else gathered(known_at, positions)
-
-    def _taken(self, positions: IntArray) -> KeyedEvents:
-        times = self._times_at(positions, self.event_time, self.known_at)
+    def _taken(self, positions: Positions, begins: IntArray | None = None) -> KeyedEvents:
+        """Return the events at some positions, in that order; ``begins`` is where keys begin, if known."""
+        happened = gathered(self.event_time, positions)
+        known = happened if self.known_at is self.event_time else gathered(self.known_at, positions)
         types, columns = gathered(self.event_type, positions), TakenColumns(self.columns, positions)
-        return KeyedEvents(self.key_count, gathered(self.key, positions), *times, types, columns)
+        key = gathered(self.key, positions) if begins is None else None
+        return KeyedEvents(self.key_count, key, happened, known, types, columns, begins=begins)
 
     @property
     def key(self) -> IntArray:

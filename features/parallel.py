@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-
 WORTH_A_THREAD = 50_000
 """Fewer numbers than these are handled sooner than a thread is started."""
+
+PARTS_AHEAD = 4
+"""How many results wait to be used: enough that neither side waits for the other's longest part."""
 
 
 def core_count() -> int:
@@ -52,9 +55,7 @@ def each_part(
 def each_ahead(
     function: Callable[[Part], Result], parts: Iterable[Part], *, work: int = WORTH_A_THREAD
 ) -> Iterator[Result]:
-    """Apply a function to each part in turn, while another thread is ahead with those that follow.
-
-    A result that is wanted before its turn has come over there is made by the thread that wants it.
+    """Apply a function to each part in turn, while another thread is a few parts ahead.
 
     Parameters
     ----------
@@ -68,10 +69,13 @@ def each_ahead(
         yield from map(function, parts)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        parts = list(parts)
-        coming = [pool.submit(function, part) for part in parts]
-        for part, result in zip(parts, coming, strict=True):
-            yield function(part) if result.cancel() else result.result()
+        coming: deque[Future[Result]] = deque()
+        for part in parts:
+            coming.append(pool.submit(function, part))
+            if len(coming) > PARTS_AHEAD:
+                yield coming.popleft().result()
+        for result in coming:
+            yield result.result()
 
 
 def parts_of(size: int, *, at_most: int | None = None) -> list[slice]:

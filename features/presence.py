@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.key_order import order_within
-from features.sorted_axis import IntArray, SortedAxis, running_max
+from features.key_order import IntArray, order_within
+from features.sorted_axis import SortedAxis, running_max
 
 if TYPE_CHECKING:
     from features.keyed_events import KeyedEvents

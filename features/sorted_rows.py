@@ -8,9 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from features.key_order import IntArray, Keys, Positions, gathered, stable_order
+from features.key_order import IntArray, Keys, Positions, stable_order
 from features.keyed_events import KeyedEvents, Measure
-from features.sorted_axis import NEVER, Lookup, Prefix, expand
+from features.prefix_sums import Prefix
+from features.sorted_axis import NEVER, Lookup, expand
 
 
 @dataclass
@@ -42,7 +43,7 @@ class SortedRows:
         if ascending.all():
             return cls(memory, keys, instants, boundary)
         by_instant = np.argsort(instants)
-        order = gathered(by_instant, stable_order(gathered(keys, by_instant), memory.key_count))
+        order = by_instant.take(stable_order(keys.take(by_instant), memory.key_count))
         sorted_instants = instants.take(order)
         sorted_boundary = sorted_instants if boundary is instants else boundary.take(order)
         return cls(memory, keys.take(order), sorted_instants, sorted_boundary, order)
@@ -122,7 +123,7 @@ class SortedRows:
     def sum_known_less_gone(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum over the events known, less those that happened before the window, known or not."""
         entered, prefix, start = self.entered_and_gone(measure, window_us)
-        return np.subtract(entered, gathered(prefix, start), dtype=np.int64)
+        return np.subtract(entered, prefix.take(start), dtype=np.int64)
 
     def entered_and_gone(self, measure: Measure, window_us: int | None) -> tuple[Prefix, Prefix, Positions]:
         """Return the sums of what is known; and prefix sums with the place up to which they are gone."""

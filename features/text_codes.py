@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features.compiled import compiled
+from features.key_order import IntArray
 from features.parallel import each_ahead, parts_of
-from features.sorted_axis import IntArray
 
 PART = 32_768
 """Texts hashed together: few enough for the processor's cache."""

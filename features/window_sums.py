@@ -11,8 +11,8 @@ import polars as pl
 
 from features.errors import WindowError
 from features.events import TYPE_CODES
+from features.key_order import IntArray
 from features.parallel import each_part
-from features.sorted_axis import IntArray
 from features.text_codes import text_codes
 from features.windows import KeyedEvents, Measure, Window, WindowRows
 

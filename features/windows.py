@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from features import keyed_events, sorted_axis
+from features import key_order, keyed_events, sorted_axis
 from features.errors import WindowError
 from features.few_events import FEW_CELLS, FewEvents
 from features.row_sums import Sums, sums_of_rows
@@ -26,8 +26,8 @@ from features.sorted_rows import SortedRows
 # What goes with windows but needs to know nothing of them.
 EXPANSION_ROWS = sorted_axis.EXPANSION_ROWS
 NEVER = sorted_axis.NEVER
-IntArray = sorted_axis.IntArray
-Keys = sorted_axis.Keys
+IntArray = key_order.IntArray
+Keys = key_order.Keys
 KeyedEvents = keyed_events.KeyedEvents
 Measure = keyed_events.Measure
 SumPlan = keyed_events.SumPlan
