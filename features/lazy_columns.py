@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from features.key_order import IntArray, Positions, gathered
 
@@ -13,7 +13,7 @@ class LazyColumns(Mapping[str, IntArray]):
     Parameters
     ----------
     names
-        What there is.
+        What there is, each once; a mapping of names does as well.
     make
         Returns the column of a name, shape (n,).
 
@@ -23,8 +23,8 @@ class LazyColumns(Mapping[str, IntArray]):
     (['one', 'two'], [3, 3])
     """
 
-    def __init__(self, names: Sequence[str], make: Callable[[str], IntArray]) -> None:
-        self._names = dict.fromkeys(names)
+    def __init__(self, names: Collection[str], make: Callable[[str], IntArray]) -> None:
+        self._names = names if isinstance(names, Mapping) else dict.fromkeys(names)
         self._make = make
         self._made: dict[str, IntArray] = {}
 
