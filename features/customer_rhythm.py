@@ -13,13 +13,14 @@ from features.topics import Topic
 from features.windows import DAY_90, HOUR_US, LIFETIME, IntArray, Window, day_boundaries
 
 SATURDAY, SUNDAY = 5, 6
+NEXT_DAYS = np.arange(3)[:, None]
+"""Today and the two days after it."""
 
 
 def _weekday_share(rows: CustomerRows, window: Window) -> FloatArray:
-    orders = np.stack([rows.total(measure, window) for measure in WEEKDAY_ORDERS])
-    column = np.arange(len(rows))
-    ahead = sum(orders[(rows.weekday + day) % 7, column] for day in range(3))
-    return ratio(np.asarray(ahead), orders.sum(axis=0))
+    orders = np.array([rows.total(measure, window) for measure in WEEKDAY_ORDERS])
+    ahead = orders[(rows.weekday + NEXT_DAYS) % 7, np.arange(len(rows))]
+    return ratio(np.add.reduce(ahead), np.add.reduce(orders))
 
 
 @CATALOGUE.feature(
@@ -59,10 +60,8 @@ def order_share_on_next_3_weekdays_90d(rows: CustomerRows) -> FloatArray:
 )
 def order_share_on_weekend_90d(rows: CustomerRows) -> FloatArray:
     """Share of the orders of 90 days placed on a Saturday or Sunday."""
-    weekend = (WEEKDAY_ORDERS[day] for day in (SATURDAY, SUNDAY))
-    return ratio(
-        np.sum([rows.total(measure, DAY_90) for measure in weekend], axis=0), rows.total(ORDER_COUNT, DAY_90)
-    )
+    saturday, sunday = (rows.total(WEEKDAY_ORDERS[day], DAY_90) for day in (SATURDAY, SUNDAY))
+    return ratio(saturday + sunday, rows.total(ORDER_COUNT, DAY_90))
 
 
 def _declare_part_of_day(number: int) -> None:
@@ -91,7 +90,7 @@ for _number in range(len(DAY_PARTS)):
 )
 def order_share_in_this_day_part_90d(rows: CustomerRows) -> FloatArray:
     """Share of the orders of 90 days placed in the part of the day that it is now."""
-    orders = np.stack([rows.total(measure, DAY_90) for measure in DAY_PART_ORDERS])
+    orders = np.array([rows.total(measure, DAY_90) for measure in DAY_PART_ORDERS])
     now = day_part(rows.instants, rows.zone)
     return ratio(orders[now, np.arange(len(rows))], rows.total(ORDER_COUNT, DAY_90))
 

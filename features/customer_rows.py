@@ -8,13 +8,19 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from features.definitions import CUSTOMER_SERVICES, PAIR_SERVICES, VALUE_SERVICES, Catalogue
-from features.events import TYPE_CODES
+from features.events import EVENT_TYPES, TYPE_CODES
 from features.profile import (
+    COUNTS,
     CUSTOMER_FIELDS,
     CUSTOMER_SUMS,
     DAY_WINDOWS,
     DISTINCT_COLUMNS,
     DISTINCT_TYPES,
+    LINE_COUNT,
+    ORDER_COUNT,
+    REFUND,
+    SESSIONS,
+    SPEND,
     MatrixFields,
     Profile,
     distinct_name,
@@ -37,8 +43,13 @@ WINDOWS = (*SHORT_WINDOWS, *DAY_WINDOWS)
 """From an hour to a year."""
 
 SUMMED = tuple(dict.fromkeys(measure for measure, _ in CUSTOMER_SUMS))
-SHORT_PLAN = SumPlan(SUMMED, [window.length_us for window in SHORT_WINDOWS])
-SHORT_FIELDS = [field_name(measure, window) for measure in SUMMED for window in SHORT_WINDOWS]
+SHORT_SUMMED = (
+    *(ORDER_COUNT, SPEND, LINE_COUNT, REFUND, SESSIONS),
+    *(count for event_type, count in COUNTS.items() if event_type != "purchase"),
+)
+"""What features sum over short windows; anything else is summed when it is asked for."""
+SHORT_PLAN = SumPlan(SHORT_SUMMED, [window.length_us for window in SHORT_WINDOWS])
+SHORT_FIELDS = [field_name(measure, window) for measure in SHORT_SUMMED for window in SHORT_WINDOWS]
 SHORT_LENGTHS_US = SHORT_PLAN.far_us
 DISTINCT_CODES = [TYPE_CODES[event_type] for event_type in DISTINCT_TYPES]
 SHORT_DISTINCT_FIELDS = [
@@ -53,6 +64,8 @@ LONG_PLACES = tuple(
     np.array([(SUMMED.index(measure), LONG_WINDOWS.index(window)) for measure, window in CUSTOMER_SUMS]).T
 )
 """Where the sums of profiles stand in those of the plan."""
+LAST_PLACES = [CUSTOMER_FIELDS.index(f"last_{event_type}") for event_type in EVENT_TYPES]
+"""Where profiles say when the latest event of each type was."""
 
 
 class CustomerRows:
@@ -77,7 +90,6 @@ class CustomerRows:
         self.profile = profile
         self.zone = zone
         self.recent = WindowRows(memory, keys, instants, profile.boundary)
-        self._latest: dict[str, IntArray] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -128,15 +140,23 @@ class CustomerRows:
         few = self.recent.few
         if few is None:
             return {}
-        counted = [few.distincts(column, SHORT_LENGTHS_US)[DISTINCT_CODES] for column in DISTINCT_COLUMNS]
-        rows = np.stack(counted).reshape(len(SHORT_DISTINCT_FIELDS), -1)
-        return dict(zip(SHORT_DISTINCT_FIELDS, rows, strict=True))
+        counted = few.distincts(DISTINCT_COLUMNS, SHORT_LENGTHS_US)[:, DISTINCT_CODES]
+        return dict(zip(SHORT_DISTINCT_FIELDS, counted.reshape(len(SHORT_DISTINCT_FIELDS), -1), strict=True))
 
     def last(self, event_type: str) -> IntArray:
         """Return the time of the latest event of a type, `NEVER` where there was none."""
         if event_type not in self._latest:
             self._latest[event_type] = self.largest(f"last_{event_type}", (event_type,))
         return self._latest[event_type]
+
+    @cached_property
+    def _latest(self) -> dict[str, IntArray]:
+        """When the latest event was, by type: of few events everything at once, as sums are."""
+        few = self.recent.few
+        if few is None or not isinstance(self.profile.fields, MatrixFields):
+            return {}
+        stored = self.profile.matrix(CUSTOMER_FIELDS)[LAST_PLACES]
+        return dict(zip(EVENT_TYPES, np.maximum(stored, few.latests("event_time")), strict=True))
 
     def largest(self, field: str, event_types: tuple[str, ...], column: str = "event_time") -> IntArray:
         """Return the largest value of a column over events of some types; the profile has it in a field."""

@@ -15,6 +15,7 @@ from features.windows import NEVER, SECOND_US, IntArray, Window
 
 FloatArray = npt.NDArray[np.float64]
 Rows = TypeVar("Rows")
+Computed = Callable[[Rows], npt.NDArray[Any]]
 
 CUSTOMER_SERVICES: tuple[str, ...] = ("propensity_v1", "high_intent_v1")
 """Feature services of models that judge a customer alone,"""
@@ -26,6 +27,9 @@ EVERY_SERVICE: tuple[str, ...] = (*CUSTOMER_SERVICES, *PAIR_SERVICES, *VALUE_SER
 
 DTYPES = {"int": np.dtype(np.int64), "float": np.dtype(np.float64)}
 """The columns' types."""
+
+ONE_ROW = (1,)
+"""Shape of one customer's column: two numbers are divided sooner than arrays of one number each."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Catalogue(Generic[Rows]):
 
     def __init__(self, services: tuple[str, ...] = ()) -> None:
         self._services = services
-        self._entries: dict[str, tuple[FeatureDefinition, Callable[[Rows], npt.NDArray[Any]]]] = {}
+        self._entries: dict[str, tuple[FeatureDefinition, Computed[Rows], np.dtype[Any]]] = {}
 
     def feature(
         self,
@@ -185,11 +189,11 @@ class Catalogue(Generic[Rows]):
     def _add(self, definition: FeatureDefinition, function: Callable[[Rows], npt.NDArray[Any]]) -> None:
         if definition.name in self._entries:
             raise ValueError(f"feature {definition.name!r} is declared twice")
-        self._entries[definition.name] = definition, function
+        self._entries[definition.name] = definition, function, DTYPES[definition.dtype]
 
     def definitions(self) -> list[FeatureDefinition]:
         """Return every feature declared."""
-        return [definition for definition, _ in self._entries.values()]
+        return [definition for definition, *_ in self._entries.values()]
 
     def names(self, *services: str) -> list[str]:
         """Return the features that any of some services reads, in the order they were declared."""
@@ -207,13 +211,13 @@ class Catalogue(Generic[Rows]):
         ValueError
             If there is no feature of a name.
         """
-        wanted = self._entries.keys() if names is None else set(names)
-        if names is not None and (unknown := sorted(wanted - self._entries.keys())):
+        wanted = None if names is None else set(names)
+        if wanted is not None and (unknown := sorted(wanted - self._entries.keys())):
             raise ValueError(f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], list(self._entries))}")
         made = {}
-        for name, (definition, function) in self._entries.items():
-            if name in wanted:
-                values, dtype = function(rows), DTYPES[definition.dtype]
+        for name, (_, function, dtype) in self._entries.items():
+            if wanted is None or name in wanted:
+                values = function(rows)
                 # Hundreds of features of one customer: even a cast that does nothing would be felt.
                 made[name] = values if values.dtype is dtype else values.astype(dtype, copy=False)
         return made
@@ -237,6 +241,9 @@ def ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:
     >>> ratio(np.array([1, 1]), np.array([2, 0]))
     array([0.5, nan])
     """
+    if part.shape == whole.shape == ONE_ROW:
+        divisor = float(whole[0])
+        return np.array([float(part[0]) / divisor if divisor else np.nan])
     quotient: FloatArray = part / np.where(whole == 0, np.nan, whole)
     return quotient
 
@@ -247,6 +254,9 @@ def seconds_between(earlier: IntArray, later: IntArray) -> FloatArray:
     >>> seconds_between(np.array([0, NEVER]), np.array([2_500_000, 1]))
     array([2.5, nan])
     """
+    if earlier.shape == later.shape == ONE_ROW:
+        begun = int(earlier[0])
+        return np.array([np.nan if begun == NEVER else float(int(later[0]) - begun) / SECOND_US])
     # Where it never was, the difference overflows and is left out.
     return np.where(earlier != NEVER, (later - earlier) / SECOND_US, np.nan)
 

@@ -6,14 +6,16 @@ operations, not their length.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from features.events import EVENT_TYPES, TYPE_CODES
+from features.key_order import BoolArray, IntArray, Keys
 from features.keyed_events import KeyedEvents, Measure, SumPlan
-from features.sorted_axis import NEVER, BoolArray, IntArray, Keys
+from features.sorted_axis import NEVER
 
 ByType = list[IntArray]
 """Shape (n_rows,) of each event type, by its code."""
@@ -38,7 +40,7 @@ class FewEvents:
         self._new_counts: dict[int | None, ByType] = {}
         self._sum_masks: dict[tuple[tuple[str, ...], int | None], IntArray] = {}
         self._new_masks: dict[tuple[tuple[str, ...], int | None], IntArray] = {}
-        self._latest: dict[str, ByType] = {}
+        self._latest: dict[str, IntArray] = {}
         self._distinct: dict[tuple[tuple[str, ...], str, int | None], ByType] = {}
         self._last_there: dict[tuple[tuple[str, ...], str], tuple[IntArray, IntArray]] = {}
 
@@ -148,12 +150,24 @@ class FewEvents:
             self._distinct[name] = _by_type(latest > since, group_type)
         return self._distinct[name][TYPE_CODES[event_types[0]]]
 
-    def distincts(self, column: str, lengths_us: IntArray) -> IntArray:
-        """Count the values of a column per type, shape (n_types, n_windows, n_rows)."""
-        latest, group_type = self._latest_of_values((), column)
-        there = latest > self._instants - lengths_us[:, None, None]
-        counted: IntArray = there.astype(np.int64) @ group_type
-        return counted.transpose(2, 0, 1)
+    def distincts(self, columns: Sequence[str], lengths_us: IntArray) -> IntArray:
+        """Count the values of columns per type, shape (n_columns, n_types, n_windows, n_rows)."""
+        memory, types = self._memory, len(EVENT_TYPES)
+        counted = np.zeros((len(columns) * types, len(lengths_us), len(self._keys)), np.int64)
+        values = np.array([memory.columns[column] for column in columns])
+        column, place = np.nonzero(values >= 0)
+        if len(place):
+            kind, value = column * types + memory.event_type[place], values[column, place]
+            order = np.lexsort((value, kind))
+            kind, value, place = kind[order], value[order], place[order]
+            groups = np.flatnonzero(_begins(kind, value))
+            times = np.where(self._known, memory.event_time, NEVER)[:, place]
+            latest = np.maximum.reduceat(times, groups, axis=1)
+            there = latest > self._instants - lengths_us[:, None, None]
+            kind = kind[groups]
+            kinds = np.flatnonzero(_begins(kind))
+            counted[kind[kinds]] = np.add.reduceat(there, kinds, axis=2, dtype=np.int64).transpose(2, 0, 1)
+        return counted.reshape(len(columns), types, *counted.shape[1:])
 
     def _latest_of_values(self, together: tuple[str, ...], column: str) -> tuple[IntArray, IntArray]:
         """Return when each value was last there, shape (n_rows, n_values), and its type as 0 and 1."""
@@ -180,24 +194,35 @@ class FewEvents:
         places = np.flatnonzero(counts)
         places = places[np.lexsort((values[places], event_type[places]))]
         value, kind = values[places], event_type[places]
-        begins = np.ones(len(places), bool)
-        begins[1:] = (value[1:] != value[:-1]) | (kind[1:] != kind[:-1])
-        starts = np.flatnonzero(begins)
+        starts = np.flatnonzero(_begins(kind, value))
         group_type = (kind[starts][:, None] == np.arange(len(EVENT_TYPES))).astype(np.int64)
         return places, starts, group_type
 
-    def latest(self, event_types: tuple[str, ...], column: str) -> IntArray:
-        """Return the largest value of a column known, or `NEVER`."""
+    def latests(self, column: str) -> IntArray:
+        """Return the largest value of a column known per type, or `NEVER`, shape (n_types, n_rows)."""
         if column not in self._latest:
             memory = self._memory
             values = memory.event_time if column == "event_time" else memory.columns[column]
             known = np.where(self._known[:, :, None] & self._is_type, values[:, None], NEVER)
-            self._latest[column] = list(known.max(axis=1, initial=NEVER).T)
-        by_type = self._latest[column]
-        largest = by_type[TYPE_CODES[event_types[0]]]
+            self._latest[column] = known.max(axis=1, initial=NEVER).T
+        return self._latest[column]
+
+    def latest(self, event_types: tuple[str, ...], column: str) -> IntArray:
+        """Return the largest value of a column known, or `NEVER`."""
+        by_type = self.latests(column)
+        largest: IntArray = by_type[TYPE_CODES[event_types[0]]]
         for name in event_types[1:]:
             largest = np.maximum(largest, by_type[TYPE_CODES[name]])
         return largest
+
+
+def _begins(*columns: npt.NDArray[np.integer]) -> BoolArray:
+    """Return which entries differ from the one before in any column, shape (n,)."""
+    begins: BoolArray = np.zeros(len(columns[0]), bool)
+    begins[:1] = True
+    for column in columns:
+        begins[1:] |= column[1:] != column[:-1]
+    return begins
 
 
 def _by_type(inside: BoolArray, values: IntArray) -> ByType:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from features.events import TYPE_CODES
-from features.lazy_columns import LazyColumns
-from features.parallel import each_part
-from features.presence import presence
-from features.sorted_axis import (
+from features.key_order import (
     BoolArray,
     IntArray,
     Keys,
-    Prefix,
-    SortedAxis,
+    Positions,
     begins_of,
-    count_so_far,
+    gathered,
+    order_by_begins,
     order_within,
-    prefix_sum,
-    running_max,
-    stable_order,
-    sum_so_far,
 )
+from features.lazy_columns import TakenColumns
+from features.prefix_sums import Prefix, count_so_far, prefix_sum, sum_so_far
+from features.presence import presence
+from features.sorted_axis import SortedAxis, running_max
 
 NO_LENGTH = 2**61
 """Longer than from the first instant to the last: about 73 000 years, in µs."""
@@ -95,26 +92,31 @@ class KeyedEvents:
     Parameters
     ----------
     key
-        Shape (n,), ascending from 0 to ``key_count - 1``.
+        Shape (n,), ascending from 0 to ``key_count - 1``; may be None where ``begins`` is given.
     event_time, known_at
         Shape (n,), µs since the epoch; ``known_at >= event_time``, ascending within a key.
     event_type
         Shape (n,), codes of `features.events.EVENT_TYPES`.
     columns
         Further int64 columns, shape (n,) each, that measures may sum.
+    begins
+        Shape (key_count + 1,): where each key begins, if that is known already.
     """
 
     def __init__(
         self,
         key_count: int,
-        key: IntArray,
+        key: IntArray | None,
         event_time: IntArray,
         known_at: IntArray,
         event_type: npt.NDArray[np.integer],
         columns: Mapping[str, IntArray],
+        *,
+        begins: IntArray | None = None,
     ) -> None:
         self.key_count = key_count
-        self.key = key
+        self._key = key
+        self._begins = begins
         self.event_time = event_time
         self.known_at = known_at
         self.event_type = event_type
@@ -133,54 +135,45 @@ class KeyedEvents:
         key: Keys,
         event_time: IntArray,
         known_at: IntArray,
-        event_type: npt.NDArray[np.integer],
+        event_type: Callable[[], npt.NDArray[np.integer]],
         columns: Mapping[str, IntArray],
     ) -> KeyedEvents:
-        """Return events given in any order."""
+        """Return events given in any order; their types are asked for last, so others may still make them."""
+        begins = begins_of(key, key_count)
         if (known_at[1:] >= known_at[:-1]).all():
-            order = stable_order(key, key_count)
+            order = order_by_begins(key, begins)
         else:
             # First by time, ties by when it happened, then by key.
             by_time = np.lexsort((event_time, known_at))
-            order = by_time[stable_order(key[by_time], key_count)]
-        sizes = np.diff(begins_of(key, key_count))
-        in_order = np.repeat(np.arange(key_count), sizes)
-        return cls._at(order, key_count, in_order, event_time, known_at, event_type, columns)
+            order = by_time[order_by_begins(key[by_time], begins)]
+        given = cls(key_count, None, event_time, known_at, event_type(), columns, begins=begins)
+        return given._taken(order, begins)
 
-    @classmethod
-    def _at(
-        cls,
-        positions: IntArray,
-        key_count: int,
-        key: IntArray,
-        event_time: IntArray,
-        known_at: IntArray,
-        event_type: npt.NDArray[np.integer],
-        columns: Mapping[str, IntArray],
-    ) -> KeyedEvents:
-        """Return the events at some positions, in their order, whose keys are given."""
-        given: list[npt.NDArray[np.integer]] = [event_type, event_time]
-        if known_at is not event_time:
-            given.append(known_at)
-        taken = each_part(lambda column: column.take(positions), given, work=len(positions))
-        event_time, known_at = taken[1].view(np.int64), taken[-1].view(np.int64)
-        lazy = LazyColumns(tuple(columns), lambda name: columns[name].take(positions))
-        return cls(key_count, key, event_time, known_at, taken[0], lazy)
+    def _taken(self, positions: Positions, begins: IntArray | None = None) -> KeyedEvents:
+        """Return the events at some positions, in that order; ``begins`` is where keys begin, if known."""
+        happened = gathered(self.event_time, positions)
+        known = happened if self.known_at is self.event_time else gathered(self.known_at, positions)
+        types, columns = gathered(self.event_type, positions), TakenColumns(self.columns, positions)
+        key = gathered(self.key, positions) if begins is None else None
+        return KeyedEvents(self.key_count, key, happened, known, types, columns, begins=begins)
 
-    def _taken(self, positions: IntArray) -> KeyedEvents:
-        key, columns = self.key[positions], self.columns
-        return self._at(
-            positions, self.key_count, key, self.event_time, self.known_at, self.event_type, columns
-        )
+    @property
+    def key(self) -> IntArray:
+        """Shape (n,): the key of each event."""
+        if self._key is None:
+            self._key = np.repeat(np.arange(self.key_count), np.diff(self.known.begins))
+        return self._key
 
     def __len__(self) -> int:
         """Return the number of events."""
-        return len(self.key)
+        return len(self.event_time)
 
     @cached_property
     def known(self) -> SortedAxis:
         """Search by (key, known_at)."""
-        return SortedAxis(self.key, self.known_at, self.key_count)
+        if self._begins is not None:
+            return SortedAxis(self._begins, self.known_at)
+        return SortedAxis.by_key(self.key, self.known_at, self.key_count)
 
     @cached_property
     def _happened_order(self) -> IntArray | None:
@@ -193,7 +186,7 @@ class KeyedEvents:
     def happened(self) -> SortedAxis:
         """Search by (key, event_time)."""
         order = self._happened_order
-        return self.known if order is None else SortedAxis(self.key, self.event_time[order], self.key_count)
+        return self.known if order is None else replace(self.known, values=self.event_time[order])
 
     @cached_property
     def largest_lateness_us(self) -> int:
@@ -229,6 +222,10 @@ class KeyedEvents:
             meant[type_codes(measure.event_types)] = True
             if measure.column == "one":
                 self._prefix[measure] = count_so_far(self.event_type, meant)
+            elif isinstance(self.columns, TakenColumns):
+                # Of a column that is summed by type mostly little is taken.
+                whole, positions = self.columns.whole[measure.column], self.columns.positions
+                self._prefix[measure] = sum_so_far(self.event_type, meant, whole, positions)
             else:
                 self._prefix[measure] = sum_so_far(self.event_type, meant, self.columns[measure.column])
         return self._prefix[measure]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-from features.sorted_axis import IntArray
+from features.key_order import IntArray, Positions, gathered
 
 
 class LazyColumns(Mapping[str, IntArray]):
@@ -13,7 +13,7 @@ class LazyColumns(Mapping[str, IntArray]):
     Parameters
     ----------
     names
-        What there is.
+        What there is, each once; a mapping of names does as well.
     make
         Returns the column of a name, shape (n,).
 
@@ -23,8 +23,8 @@ class LazyColumns(Mapping[str, IntArray]):
     (['one', 'two'], [3, 3])
     """
 
-    def __init__(self, names: Sequence[str], make: Callable[[str], IntArray]) -> None:
-        self._names = dict.fromkeys(names)
+    def __init__(self, names: Collection[str], make: Callable[[str], IntArray]) -> None:
+        self._names = names if isinstance(names, Mapping) else dict.fromkeys(names)
         self._make = make
         self._made: dict[str, IntArray] = {}
 
@@ -52,3 +52,20 @@ class LazyColumns(Mapping[str, IntArray]):
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a column of a name, without making it."""
         return name in self._names
+
+
+class TakenColumns(LazyColumns):
+    """The entries of columns at some positions, in the order of those.
+
+    Attributes
+    ----------
+    whole
+        The columns they are of.
+    positions
+        Shape (n,).
+    """
+
+    def __init__(self, whole: Mapping[str, IntArray], positions: Positions) -> None:
+        super().__init__(tuple(whole), lambda name: gathered(whole[name], positions))
+        self.whole = whole
+        self.positions = positions

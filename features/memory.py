@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -122,55 +122,74 @@ def customer_events(columns: EventColumns, zone: ZoneInfo, carry: Carry | None =
     first asked for.
     """
     order = np.lexsort((columns.event_type, columns.event_time, columns.known_at, columns.customer))
-    key, known_at, event_time = columns.customer[order], columns.known_at[order], columns.event_time[order]
-    event_type = columns.event_type[order]
+    events = _CustomerEvents(columns, order, zone, carry)
+    made = LazyColumns(CUSTOMER_COLUMNS, lambda name: CUSTOMER_COLUMNS[name](events))
+    count = len(columns.customers)
+    return KeyedEvents(count, events.key, events.event_time, events.known_at, events.event_type, made)
 
-    def taken(name: str) -> Callable[[], IntArray]:
-        return lambda: getattr(columns, name)[order]
 
-    @cache
-    def orders() -> Orders:
-        return Orders(key, known_at, event_time, _is_of(event_type, ORDER_TYPES), carry)
+class _CustomerEvents:
+    """Events in order, to make the columns of a customer memory of."""
 
-    @cache
-    def weekday() -> IntArray:
-        return local_weekday(orders().event_time, zone)
+    def __init__(self, columns: EventColumns, order: IntArray, zone: ZoneInfo, carry: Carry | None) -> None:
+        self.columns = columns
+        self.order = order
+        self.key = columns.customer[order]
+        self.known_at = columns.known_at[order]
+        self.event_time = columns.event_time[order]
+        self.event_type = columns.event_type[order]
+        self._zone = zone
+        self._carry = carry
 
-    @cache
-    def part() -> IntArray:
-        return day_part(orders().event_time, zone)
+    @cached_property
+    def orders(self) -> Orders:
+        is_order = _is_of(self.event_type, ORDER_TYPES)
+        return Orders(self.key, self.known_at, self.event_time, is_order, self._carry)
 
-    @cache
-    def starts() -> IntArray:
-        is_activity = _is_of(event_type, ACTIVITY_TYPES)
-        return session_starts(key, known_at, event_time, is_activity, carry).astype(np.int64)
+    @cached_property
+    def weekday(self) -> IntArray:
+        """Shape (n_orders,), Monday is 0."""
+        return local_weekday(self.orders.event_time, self._zone)
 
-    def begun() -> IntArray:
-        counts = starts() > 0
-        if carry is not None:
+    @cached_property
+    def part(self) -> IntArray:
+        """Shape (n_orders,): the part of the day."""
+        return day_part(self.orders.event_time, self._zone)
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """Shape (n,): 1 where a session starts."""
+        is_activity = _is_of(self.event_type, ACTIVITY_TYPES)
+        starts = session_starts(self.key, self.known_at, self.event_time, is_activity, self._carry)
+        return starts.astype(np.int64)
+
+    @property
+    def begun(self) -> IntArray:
+        """Shape (n,): when a session started, or `NEVER`."""
+        counts = self.starts > 0
+        if self._carry is not None:
             # The oldest events of a short memory follow on none; of those before it the profile knows.
-            counts &= known_at > carry.boundary[key]
-        return np.where(counts, event_time, NEVER)
+            counts &= self.known_at > self._carry.boundary[self.key]
+        return np.where(counts, self.event_time, NEVER)
 
-    def on_weekday(day: int) -> Callable[[], IntArray]:
-        return lambda: orders().on_first_lines(weekday() == day)
 
-    def in_part(number: int) -> Callable[[], IntArray]:
-        return lambda: orders().on_first_lines(part() == number)
+CustomerColumn = Callable[[_CustomerEvents], IntArray]
 
-    makers: dict[str, Callable[[], IntArray]] = {
-        **{name: taken(name) for name in ("category", "brand", "item", "quantity", *MONEY_COLUMNS)},
-        "is_discounted": lambda: (columns.discount_minor[order] > 0).astype(np.int64),
-        "has_coupon": lambda: (columns.coupon_minor[order] > 0).astype(np.int64),
-        "minus_event_time": lambda: -event_time,
-        **_order_columns(orders),
-        "order_ordinal": lambda: orders().ordinal_of_lines(),
-        **{f"order_weekday_{day}": on_weekday(day) for day in range(7)},
-        **{f"order_{name}": in_part(number) for number, name in enumerate(DAY_PARTS)},
-        "session_start": starts,
-        "session_start_time": begun,
-    }
-    return KeyedEvents(len(columns.customers), key, event_time, known_at, event_type, LazyColumns.of(makers))
+
+def _taken(name: str) -> CustomerColumn:
+    return lambda events: getattr(events.columns, name)[events.order]
+
+
+def _on_weekday(day: int) -> CustomerColumn:
+    return lambda events: events.orders.on_first_lines(events.weekday == day)
+
+
+def _in_part(number: int) -> CustomerColumn:
+    return lambda events: events.orders.on_first_lines(events.part == number)
+
+
+def _of_orders(column: Callable[[Orders], IntArray]) -> CustomerColumn:
+    return lambda events: column(events.orders)
 
 
 def pair_events(
@@ -195,11 +214,14 @@ def pair_events(
     def orders() -> Orders:
         return Orders(pair, known_at, event_time, _is_of(event_type, ORDER_TYPES), carry)
 
+    def of_orders(column: Callable[[Orders], IntArray]) -> Callable[[], IntArray]:
+        return lambda: column(orders())
+
     names = ("order_ordinal", "quantity", *MONEY_COLUMNS, "is_discounted", "has_coupon")
     makers = {
         **{name: taken(name) for name in names},
         "minus_event_time": lambda: -event_time,
-        **_order_columns(orders),
+        **{name: of_orders(column) for name, column in ORDER_COLUMNS.items()},
         "moment": lambda: first_of_each(pair, known_at, event_time).astype(np.int64),
     }
     return KeyedEvents(len(pairs), pair, event_time, known_at, event_type, LazyColumns.of(makers))
@@ -217,15 +239,27 @@ def _codes_meant(names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
     return meant
 
 
-def _order_columns(orders: Callable[[], Orders]) -> dict[str, Callable[[], IntArray]]:
-    return {
-        "order": lambda: orders().on_first_lines(1),
-        "order_before": lambda: orders().on_first_lines(orders().before, elsewhere=NEVER),
-        "gap_count": lambda: orders().on_first_lines(orders().before != NEVER),
-        "gap_minutes": lambda: orders().on_first_lines(orders().gap_minutes),
-        "gap_minutes_squared": lambda: orders().on_first_lines(orders().gap_minutes ** 2),
-        "lead_minutes": lambda: orders().on_first_lines(orders().lead_minutes),
-    }
+ORDER_COLUMNS: Mapping[str, Callable[[Orders], IntArray]] = {
+    "order": lambda orders: orders.on_first_lines(1),
+    "order_before": lambda orders: orders.on_first_lines(orders.before, elsewhere=NEVER),
+    "gap_count": lambda orders: orders.on_first_lines(orders.before != NEVER),
+    "gap_minutes": lambda orders: orders.on_first_lines(orders.gap_minutes),
+    "gap_minutes_squared": lambda orders: orders.on_first_lines(orders.gap_minutes**2),
+    "lead_minutes": lambda orders: orders.on_first_lines(orders.lead_minutes),
+}
+CUSTOMER_COLUMNS: Mapping[str, CustomerColumn] = {
+    **{name: _taken(name) for name in ("category", "brand", "item", "quantity", *MONEY_COLUMNS)},
+    "is_discounted": lambda events: (events.columns.discount_minor[events.order] > 0).astype(np.int64),
+    "has_coupon": lambda events: (events.columns.coupon_minor[events.order] > 0).astype(np.int64),
+    "minus_event_time": lambda events: -events.event_time,
+    **{name: _of_orders(column) for name, column in ORDER_COLUMNS.items()},
+    "order_ordinal": lambda events: events.orders.ordinal_of_lines(),
+    **{f"order_weekday_{day}": _on_weekday(day) for day in range(7)},
+    **{f"order_{name}": _in_part(number) for number, name in enumerate(DAY_PARTS)},
+    "session_start": lambda events: events.starts,
+    "session_start_time": lambda events: events.begun,
+}
+"""How each column of a customer memory is made when it is first asked for."""
 
 
 @dataclass(frozen=True)

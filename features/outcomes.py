@@ -129,7 +129,7 @@ class OutcomeJudge:
                 group, groups = columns.customer * size + code, groups * size
             order = np.flatnonzero(chosen)
             order = order[np.lexsort((columns.event_time[order], group[order]))]
-            axis = SortedAxis(group[order], columns.event_time[order], groups)
+            axis = SortedAxis.by_key(group[order], columns.event_time[order], groups)
             self._axes[name] = _Axis(axis, order, group[order], size)
         return self._axes[name]
 

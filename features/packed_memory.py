@@ -102,9 +102,12 @@ def columns_of_packed(
 
     def coded(field: str) -> tuple[list[str], IntArray]:
         texts = [text for _, memory in present for text in getattr(memory, field)]
-        names = sorted({text for text in texts if text is not None} | set(known_texts.get(field, ())))
-        number = {text: code for code, text in enumerate(names)}
-        return names, np.array([-1 if text is None else number[text] for text in texts], np.int64)
+        different = {*texts, *known_texts.get(field, ())}
+        different.discard(None)
+        names = sorted(different)
+        number: dict[str | None, int] = dict(zip(names, range(len(names)), strict=True))
+        number[None] = -1
+        return names, np.array([number[text] for text in texts], np.int64)
 
     categories, category = coded("category")
     brands, brand = coded("brand")

@@ -98,9 +98,11 @@ class UnpackedProfiles:
     @cached_property
     def customers(self) -> Profile:
         """One row each; empty where there is none."""
-        profile = empty_profile(CUSTOMER_FIELDS, self._boundary)
         rows = np.fromiter(self._read, np.int64, len(self._read))
         stored = _matrix((one.customer for one in self._read.values()), [1] * len(rows), len(CUSTOMER_FIELDS))
+        if len(rows) == len(self._boundary):
+            return Profile.of_matrix(self._boundary, CUSTOMER_FIELDS, stored)
+        profile = empty_profile(CUSTOMER_FIELDS, self._boundary)
         profile.matrix(CUSTOMER_FIELDS)[:, rows] = stored
         return profile
 

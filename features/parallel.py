@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-
 WORTH_A_THREAD = 50_000
 """Fewer numbers than these are handled sooner than a thread is started."""
+
+PARTS_AHEAD = 4
+"""How many results wait to be used: enough that neither side waits for the other's longest part."""
 
 
 def core_count() -> int:
@@ -47,6 +50,32 @@ def each_part(
         return [function(part) for part in parts]
     with ThreadPoolExecutor(threads, thread_name_prefix="part") as pool:
         return list(pool.map(function, parts))
+
+
+def each_ahead(
+    function: Callable[[Part], Result], parts: Iterable[Part], *, work: int = WORTH_A_THREAD
+) -> Iterator[Result]:
+    """Apply a function to each part in turn, while another thread is a few parts ahead.
+
+    Parameters
+    ----------
+    work
+        How many numbers there are in all; what is soon done is done by the calling thread alone.
+
+    >>> list(each_ahead(abs, [-3, 2]))
+    [3, 2]
+    """
+    if work < WORTH_A_THREAD or core_count() == 1:
+        yield from map(function, parts)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        coming: deque[Future[Result]] = deque()
+        for part in parts:
+            coming.append(pool.submit(function, part))
+            if len(coming) > PARTS_AHEAD:
+                yield coming.popleft().result()
+        for result in coming:
+            yield result.result()
 
 
 def parts_of(size: int, *, at_most: int | None = None) -> list[slice]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.sorted_axis import IntArray, SortedAxis, order_within, running_max
+from features.key_order import IntArray, order_within
+from features.sorted_axis import SortedAxis, running_max
 
 if TYPE_CHECKING:
     from features.keyed_events import KeyedEvents
@@ -42,7 +43,7 @@ def presence(
     owner = key[np.searchsorted(group, merged)]
 
     def search(times: IntArray) -> SortedAxis:
-        return SortedAxis(owner, times[order_within(owner, times, memory.key_count)], memory.key_count)
+        return SortedAxis.by_key(owner, times[order_within(owner, times, memory.key_count)], memory.key_count)
 
     return search(comes), search(goes)
 

@@ -330,7 +330,7 @@ def carry_of(profile: Profile) -> Carry:
     """Return what a memory that begins at the profile's boundary needs: of customers, or of pairs."""
     last_activity = None
     if "last_session_start" in profile.fields:
-        last_activity = np.max([profile.fields[f"last_{name}"] for name in ACTIVITY_TYPES], axis=0)
+        last_activity = np.maximum.reduce([profile.fields[f"last_{name}"] for name in ACTIVITY_TYPES])
     orders = profile.total(ORDER_COUNT, LIFETIME)
     return Carry(profile.boundary, profile.fields["last_purchase"], orders, last_activity)
 

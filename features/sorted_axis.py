@@ -6,15 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from features.compiled import compiled
+from features.key_order import SPARSE, BoolArray, IntArray, Keys, Positions, begins_of
 from features.parallel import each_part, parts_of
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-Keys = npt.NDArray[np.signedinteger]
-Prefix = npt.NDArray[np.signedinteger]
 
 NEVER = np.iinfo(np.int64).min
 """Stands for a time that has not happened; becomes NaN in features."""
@@ -22,95 +17,51 @@ NEVER = np.iinfo(np.int64).min
 EXPANSION_ROWS = 4_000_000
 """Most (row, event) pairs held at once where events have to be looked at one by one."""
 
-SPARSE = 4
-"""Where there are more than this many times as many keys as entries, keys are not counted one by one."""
-
 _PART_SPAN = 2.0**62
 """Up to about this many different values of (key, value) are one integer."""
 
 
-def stable_order(keys: Keys, key_count: int) -> IntArray:
-    """Return the positions of keys from 0 to ``key_count - 1`` in ascending order, equal keys in place order.
-
-    >>> stable_order(np.array([1, 0, 1, 0]), 2)
-    array([1, 3, 0, 2])
-    """
-    if key_count > SPARSE * len(keys):
-        return np.argsort(keys, kind="stable")
-    order = np.empty(len(keys), np.int64)
-    _put_in_order(keys, begins_of(keys, key_count), order)
-    return order
-
-
-def begins_of(keys: Keys, key_count: int) -> IntArray:
-    """Return where each key begins once keys are in order, shape (key_count + 1,).
-
-    >>> begins_of(np.array([1, 0, 1]), 2)
-    array([0, 1, 3])
-    """
-    begins = np.zeros(key_count + 1, np.int64)
-    _count(keys, begins[1:])
-    return np.cumsum(begins, out=begins)
-
-
-@compiled
-def _count(keys: Keys, counts: IntArray) -> None:
-    for key in keys:
-        counts[key] += 1
-
-
-@compiled
-def _put_in_order(keys: Keys, following: IntArray, order: IntArray) -> None:
-    """Put positions where they belong; ``following`` is where the next one of each key goes."""
-    for place in range(len(keys)):
-        key = keys[place]
-        order[following[key]] = place
-        following[key] += 1
-
-
-def order_within(keys: IntArray, values: IntArray, key_count: int) -> IntArray:
-    """Return the positions in ascending order of key, then value, equal ones in place order.
-
-    >>> order_within(np.array([1, 0, 1, 0]), np.array([5, 9, 4, 7]), 2)
-    array([3, 1, 2, 0])
-    """
-    if (values[1:] >= values[:-1]).all():
-        return stable_order(keys, key_count)
-    by_value = np.argsort(values, kind="stable")
-    return by_value[stable_order(keys[by_value], key_count)]
-
-
+@dataclass(frozen=True)
 class SortedAxis:
     """Values sorted within keys, searchable for many (key, value) queries at once.
 
-    Parameters
+    Attributes
     ----------
-    keys, values
-        Shape (n,), ascending by both.
-    key_count
-        Keys are from 0 to ``key_count - 1``. Most of them may be without values.
+    begins
+        Where the values of each key begin, and the last ones end.
+    values
+        Shape (n,), ascending within a key.
+    present
+        The keys that ``begins`` tells of, ascending; None where it tells of all from 0 on.
     """
 
-    def __init__(self, keys: Keys, values: IntArray, key_count: int) -> None:
-        self.values = values
-        self._present: IntArray | None = None
-        if key_count > SPARSE * (len(values) + 1):
-            new_key = np.r_[True, keys[1:] != keys[:-1]][: len(values)]
-            self._present, keys = keys[new_key], np.cumsum(new_key) - 1
-            key_count = len(self._present)
-        self._begins = begins_of(keys, key_count)
+    begins: IntArray
+    values: IntArray
+    present: Keys | None = None
+
+    @classmethod
+    def by_key(cls, keys: Keys, values: IntArray, key_count: int) -> SortedAxis:
+        """Return the search through values ascending by key and value, both of shape (n,).
+
+        Keys are from 0 to ``key_count - 1``. Most of them may be without values.
+        """
+        if key_count <= SPARSE * (len(values) + 1):
+            return cls(begins_of(keys, key_count), values)
+        new_key = np.r_[True, keys[1:] != keys[:-1]][: len(values)]
+        present = keys[new_key]
+        return cls(begins_of(np.cumsum(new_key) - 1, len(present)), values, present)
 
     def of(self, keys: Keys) -> Lookup:
         """Return the searches within the keys of many rows, shape (n_rows,)."""
         if len(self.values) == 0:
             nothing = np.zeros(len(keys), np.int64)
             return Lookup(self.values, nothing, nothing)
-        if self._present is None:
-            return Lookup(self.values, self._begins.take(keys), self._begins[1:].take(keys))
-        place = np.searchsorted(self._present, keys)
-        known = np.minimum(place, len(self._present) - 1)
-        begin = self._begins[place]
-        end = np.where(self._present[known] == keys, self._begins[known + 1], begin)
+        if self.present is None:
+            return Lookup(self.values, self.begins.take(keys), self.begins[1:].take(keys))
+        place = np.searchsorted(self.present, keys)
+        known = np.minimum(place, len(self.present) - 1)
+        begin = self.begins[place]
+        end = np.where(self.present[known] == keys, self.begins[known + 1], begin)
         return Lookup(self.values, begin, end)
 
     def positions(self, keys: Keys, at_most: IntArray) -> IntArray:
@@ -149,6 +100,25 @@ class Lookup:
         each_part(search, parts_of(len(at_most)), work=len(at_most))
         return found
 
+    def positions_before(self, instants: IntArray, lengths: IntArray) -> Positions:
+        """Return for each length and row the end of its key's entries ``<= instant - length``.
+
+        Parameters
+        ----------
+        instants
+            Shape (n_rows,).
+        lengths
+            Shape (n_lengths,).
+
+        Returns
+        -------
+        Shape (n_lengths, n_rows); as int32 where that holds positions.
+        """
+        narrow = np.int32 if len(self.values) < 2**31 else np.int64
+        found: Positions = np.empty((len(lengths), len(instants)), narrow)
+        _search_before(self.values, self.begin, self.end, instants, lengths, found)
+        return found
+
 
 @compiled
 def _search(values: IntArray, begin: IntArray, end: IntArray, at_most: IntArray, found: IntArray) -> None:
@@ -168,6 +138,41 @@ def _search(values: IntArray, begin: IntArray, end: IntArray, at_most: IntArray,
             else:
                 high = middle
         found[row] = low
+
+
+@compiled
+def _search_before(
+    values: IntArray,
+    begin: IntArray,
+    end: IntArray,
+    instants: IntArray,
+    lengths: IntArray,
+    found: Positions,
+) -> None:
+    """Do what `_search` does for some lengths before each row's instant, one after the other."""
+    for row in range(len(instants)):
+        first, last, instant = begin[row], end[row], instants[row]
+        goes_on = (
+            row > 0 and first == begin[row - 1] and last == end[row - 1] and instant >= instants[row - 1]
+        )
+        for number in range(len(lengths)):
+            sought = instant - lengths[number]
+            low, high = first, last
+            if goes_on:
+                low, step = found[number, row - 1], 1
+                while low + step <= high and values[low + step - 1] <= sought:
+                    low += step
+                    step *= 2
+                high = min(high, low + step - 1)
+            elif number > 0 and lengths[number] >= lengths[number - 1]:
+                high = found[number - 1, row]
+            while low < high:
+                middle = (low + high) >> 1
+                if values[middle] <= sought:
+                    low = middle + 1
+                else:
+                    high = middle
+            found[number, row] = low
 
 
 def expand(
@@ -240,59 +245,3 @@ def _accumulated(begins: BoolArray, values: IntArray) -> IntArray:
     base = (np.cumsum(begins) - 1) * len(distinct)
     best: IntArray = np.maximum.accumulate(base + rank)
     return distinct[best - base]
-
-
-def prefix_sum(values: IntArray | BoolArray) -> Prefix:
-    """Return the sums of the first 0, 1, … n values, shape (n + 1,), as int32 where that holds them.
-
-    >>> prefix_sum(np.array([3, 4]))
-    array([0, 3, 7], dtype=int32)
-    """
-    prefix: Prefix = np.zeros(len(values) + 1, np.int32 if values.dtype == np.bool_ else np.int64)
-    np.cumsum(values, out=prefix[1:])
-    if prefix.dtype == np.int32:
-        return prefix
-    fits = prefix.min() >= -(2**31) and prefix.max() < 2**31
-    return prefix.astype(np.int32) if fits else prefix
-
-
-def count_so_far(codes: npt.NDArray[np.integer], is_meant: BoolArray) -> Prefix:
-    """Return how many of the first 0, 1, … n codes are meant, shape (n + 1,).
-
-    >>> count_so_far(np.array([3, 1, 3]), np.arange(4) == 3)
-    array([0, 1, 1, 2], dtype=int32)
-    """
-    prefix: Prefix = np.zeros(len(codes) + 1, np.int32)
-    _count_meant(codes, is_meant, prefix)
-    return prefix
-
-
-def sum_so_far(codes: npt.NDArray[np.integer], is_meant: BoolArray, values: IntArray) -> Prefix:
-    """Return the sums of the values whose code is meant, of the first 0, 1, … n, as `prefix_sum` does.
-
-    >>> sum_so_far(np.array([3, 1, 3]), np.arange(4) == 3, np.array([5, 6, 7]))
-    array([ 0,  5,  5, 12], dtype=int32)
-    """
-    prefix: Prefix = np.zeros(len(codes) + 1, np.int64)
-    fits = _sum_meant(codes, is_meant, values, prefix)
-    return prefix.astype(np.int32) if fits else prefix
-
-
-@compiled
-def _count_meant(codes: npt.NDArray[np.integer], is_meant: BoolArray, prefix: Prefix) -> None:
-    count = 0
-    for place in range(len(codes)):
-        count += is_meant[codes[place]]
-        prefix[place + 1] = count
-
-
-@compiled
-def _sum_meant(codes: npt.NDArray[np.integer], is_meant: BoolArray, values: IntArray, prefix: Prefix) -> bool:
-    """Fill prefix sums; return whether all of them fit 32 bits."""
-    total = lowest = highest = np.int64(0)
-    for place in range(len(codes)):
-        if is_meant[codes[place]]:
-            total += values[place]
-        lowest, highest = min(lowest, total), max(highest, total)
-        prefix[place + 1] = total
-    return bool(lowest >= -(2**31) and highest < 2**31)

@@ -8,24 +8,18 @@ from functools import cached_property
 
 import numpy as np
 
-from features.compiled import compiled
+from features.key_order import IntArray, Keys, Positions, stable_order
 from features.keyed_events import KeyedEvents, Measure
-from features.parallel import each_part, parts_of
-from features.sorted_axis import NEVER, IntArray, Keys, Lookup, Prefix, expand, stable_order
-
-Sums = dict[tuple[Measure, int | None], IntArray]
-"""Shape (n_rows,) each, by measure and length of the window in µs."""
-
-PART_ROWS = 32_768
-"""Rows whose sums are made at a time where many are asked for together: few enough for the cache."""
+from features.prefix_sums import Prefix
+from features.sorted_axis import NEVER, Lookup, expand
 
 
 @dataclass
 class SortedRows:
     """Rows (key, instant) in an order in which searches run along memory instead of jumping about in it.
 
-    Results are in that order too, but those of `sums`; `placed` brings them back. Arguments and results mean
-    what they do in `features.windows.WindowRows`.
+    Results are in that order too; `placed` brings them back. Arguments and results mean what they do in
+    `features.windows.WindowRows`.
 
     Attributes
     ----------
@@ -39,24 +33,16 @@ class SortedRows:
     boundary: IntArray
     order: IntArray | None = None
     _entered: tuple[Measure, Prefix] | None = None
-    _starts: dict[int, IntArray] = field(default_factory=dict)
+    _starts: dict[int, Positions] = field(default_factory=dict)
     _others: dict[KeyedEvents, SortedRows] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        memory: KeyedEvents,
-        keys: Keys,
-        instants: IntArray,
-        boundary: IntArray,
-        by_instant: IntArray | None = None,
-    ) -> SortedRows:
-        """Sort rows given in any order; ``by_instant`` is that of their instants, where it is known."""
-        if by_instant is None:
-            ascending = (keys[1:] > keys[:-1]) | (keys[1:] == keys[:-1]) & (instants[1:] >= instants[:-1])
-            if ascending.all():
-                return cls(memory, keys, instants, boundary)
-            by_instant = np.argsort(instants)
+    def of(cls, memory: KeyedEvents, keys: Keys, instants: IntArray, boundary: IntArray) -> SortedRows:
+        """Sort rows given in any order."""
+        ascending = (keys[1:] > keys[:-1]) | (keys[1:] == keys[:-1]) & (instants[1:] >= instants[:-1])
+        if ascending.all():
+            return cls(memory, keys, instants, boundary)
+        by_instant = np.argsort(instants)
         order = by_instant.take(stable_order(keys.take(by_instant), memory.key_count))
         sorted_instants = instants.take(order)
         sorted_boundary = sorted_instants if boundary is instants else boundary.take(order)
@@ -89,6 +75,11 @@ class SortedRows:
         """Where what each row's profile does not contain begins."""
         return self.until if self.boundary is self.instants else self.known.positions(self.boundary)
 
+    def look_up(self, windows_us: Sequence[int]) -> None:
+        """Find where each of many windows begins, in one pass over the rows, before sums ask for it."""
+        starts = self._happened.positions_before(self.instants, np.array(windows_us, np.int64))
+        self._starts.update(zip(windows_us, starts, strict=True))
+
     def sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over a window."""
         if window_us is None or not self.memory.is_ever_late(window_us):
@@ -101,29 +92,6 @@ class SortedRows:
         total = self.sum_known_less_gone(measure, window_us)
         total -= too_late.sum_known_less_gone(measure, window_us)
         return total
-
-    def sums(self, measures: Sequence[Measure], windows_us: Sequence[int | None]) -> Sums:
-        """Sum measures over windows, in the order in which the rows were given."""
-        size = len(self.keys)
-        memories = dict.fromkeys([self.memory, *map(self._summed, windows_us)])
-        each_part(KeyedEvents.prepare_searches, memories, work=len(self.memory))
-        made = [(each, one) for each in memories for one in measures]
-        each_part(lambda one: one[0].prepare(one[1]), made, work=len(self.memory))
-        names = [(measure, length) for measure in measures for length in windows_us]
-        # One large array: the system hands it over in far fewer pages than many smaller ones.
-        result = dict(zip(names, np.empty((len(names), size), np.int64), strict=True))
-
-        def fill(rows: slice) -> None:
-            part = self._part(rows)
-            places = np.arange(rows.start, rows.stop) if self.order is None else self.order[rows]
-            for (measure, window_us), total in result.items():
-                if self._summed(window_us) is self.memory:
-                    _put_less(*part.entered_and_gone(measure, window_us), places, total)
-                else:
-                    total[places] = part.sum(measure, window_us)
-
-        each_part(fill, parts_of(size, at_most=PART_ROWS), work=size)
-        return result
 
     def newly_known_sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over the events that became known since the boundary."""
@@ -157,7 +125,7 @@ class SortedRows:
         entered, prefix, start = self.entered_and_gone(measure, window_us)
         return np.subtract(entered, prefix.take(start), dtype=np.int64)
 
-    def entered_and_gone(self, measure: Measure, window_us: int | None) -> tuple[Prefix, Prefix, IntArray]:
+    def entered_and_gone(self, measure: Measure, window_us: int | None) -> tuple[Prefix, Prefix, Positions]:
         """Return the sums of what is known; and prefix sums with the place up to which they are gone."""
         if self._entered is None or self._entered[0] is not measure:
             self._entered = measure, self.memory.prefix(measure).take(self.until)
@@ -165,34 +133,14 @@ class SortedRows:
             return self._entered[1], self.memory.prefix(measure), self.known.begin
         return self._entered[1], self.memory.happened_prefix(measure), self._start(window_us)
 
-    def _start(self, window_us: int) -> IntArray:
+    def _start(self, window_us: int) -> Positions:
         """Return where the events of a window begin among those in the order they happened."""
         if window_us not in self._starts:
             self._starts[window_us] = self._happened.positions(self.instants - window_us)
         return self._starts[window_us]
-
-    def _summed(self, window_us: int | None) -> KeyedEvents:
-        """Return the events whose sums `sum` needs for a window beside those of all events, or all."""
-        if window_us is None or not self.memory.is_ever_late(window_us):
-            return self.memory
-        if self.memory.is_mostly_late(window_us):
-            return self.memory.in_time(window_us)
-        return self.memory.too_late(window_us)
 
     def _over(self, memory: KeyedEvents) -> SortedRows:
         """Return the same rows over some of the events."""
         if memory not in self._others:
             self._others[memory] = SortedRows(memory, self.keys, self.instants, self.boundary)
         return self._others[memory]
-
-    def _part(self, rows: slice) -> SortedRows:
-        instants = self.instants[rows]
-        boundary = instants if self.boundary is self.instants else self.boundary[rows]
-        return SortedRows(self.memory, self.keys[rows], instants, boundary)
-
-
-@compiled
-def _put_less(entered: Prefix, prefix: Prefix, start: IntArray, places: IntArray, total: IntArray) -> None:
-    """Put what has entered less what is gone where each row belongs."""
-    for row in range(len(places)):
-        total[places[row]] = np.int64(entered[row]) - prefix[start[row]]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features.compiled import compiled
-from features.parallel import parts_of
-from features.sorted_axis import IntArray
+from features.key_order import IntArray
+from features.parallel import each_ahead, parts_of
 
 PART = 32_768
 """Texts hashed together: few enough for the processor's cache."""
@@ -36,13 +36,20 @@ class TextCodes:
         The texts.
     codes
         Shape (n,), int32: the number of each text.
-    first
-        Shape (n_distinct,): where each number came first.
+    count
+        How many different texts there are.
     """
 
     texts: pl.Series
     codes: CodeArray
-    first: IntArray
+    count: int
+
+    @cached_property
+    def first(self) -> IntArray:
+        """Shape (count,): where each number came first."""
+        first = np.empty(self.count, np.int64)
+        _put_first(self.codes, first)
+        return first
 
     @cached_property
     def distinct(self) -> pl.Series:
@@ -67,46 +74,44 @@ def text_codes(texts: pl.Series) -> TextCodes:
 def codes_by_hash(texts: pl.Series, hashed: Hashed, confirmed: Hashed) -> TextCodes:
     """Number texts by a hash that finds them, and another that tells those apart that meet in the first."""
     codes, numbers = np.empty(len(texts), np.int32), _Numbers()
-    for part in parts_of(len(texts), at_most=PART):
-        numbers.give(hashed(texts[part]), confirmed(texts[part]), codes[part])
-    return TextCodes(texts, codes, numbers.first[: numbers.count])
+
+    def hashes_of(part: slice) -> tuple[HashArray, HashArray]:
+        return hashed(texts[part]), confirmed(texts[part])
+
+    parts = parts_of(len(texts), at_most=PART)
+    for part, hashes in zip(parts, each_ahead(hashes_of, parts, work=len(texts)), strict=True):
+        numbers.give(*hashes, codes[part])
+    return TextCodes(texts, codes, numbers.count)
 
 
 class _Numbers:
     """Numbers given to hashes in the order in which they come, in a table that grows with them.
 
-    A slot of the table holds the upper 32 bits of a hash with its number from 1 on, and the other hash; an
-    empty one holds 0.
+    A slot of the table holds the upper 32 bits of a hash with its number from 1 on; an empty one holds 0.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._seen = 0
-        self.first = np.empty(2 * BLOCK, np.int64)
-        """Which of all hashes each number was given to first."""
-        self._hash = np.empty(2 * BLOCK, np.uint64)
-        self._table = np.zeros((4 * BLOCK, 2), np.uint64)
+        self._table = np.zeros(4 * BLOCK, np.uint64)
+        self._known = np.empty((2 * BLOCK, 2), np.uint64)
+        """Both hashes of each number."""
 
     def give(self, hashes: HashArray, confirming: HashArray, codes: CodeArray) -> None:
         """Number further hashes."""
         for begin in range(0, len(hashes), BLOCK):
-            if self.count + BLOCK > len(self.first):
+            if self.count + BLOCK > len(self._known):
                 self._grow()
             block = slice(begin, begin + BLOCK)
             _touch(hashes[block], self._table)
             self.count = _number(
-                hashes[block], confirming[block], codes[block], self._table, self.first, self._hash,
-                self._seen, self.count,
-            )  # fmt: skip
-            self._seen += len(hashes[block])
+                hashes[block], confirming[block], codes[block], self._table, self._known, self.count
+            )
 
     def _grow(self) -> None:
         smaller = self._table
-        self._table = np.zeros((2 * len(smaller), 2), np.uint64)
-        _enter(smaller, self._hash, self._table)
-        self.first, self._hash = (
-            np.concatenate([known, np.empty_like(known)]) for known in (self.first, self._hash)
-        )
+        self._table = np.zeros(2 * len(smaller), np.uint64)
+        _enter(smaller, self._known, self._table)
+        self._known = np.concatenate([self._known, np.empty_like(self._known)])
 
 
 @compiled
@@ -115,7 +120,7 @@ def _touch(hashes: HashArray, table: HashArray) -> np.uint64:
     last = np.uint64(len(table) - 1)
     seen = np.uint64(0)
     for sought in hashes:
-        seen |= table[sought & last, 0]
+        seen |= table[sought & last]
     return seen
 
 
@@ -125,9 +130,7 @@ def _number(
     confirming: HashArray,
     codes: CodeArray,
     table: HashArray,
-    first: IntArray,
     known: HashArray,
-    seen: int,
     count: int,
 ) -> int:
     """Number some hashes, for which there is room; return how many numbers there are."""
@@ -136,15 +139,15 @@ def _number(
         sought, also = hashes[place], confirming[place]
         slot = sought & last
         while True:
-            entry = table[slot, 0]
+            entry = table[slot]
             number = np.int64(entry & lower) - 1
             if number < 0:
-                first[count], known[count] = seen + place, sought
+                known[count, 0], known[count, 1] = sought, also
                 codes[place] = count
                 count += 1
-                table[slot, 0], table[slot, 1] = (sought & ~lower) | np.uint64(count), also
+                table[slot] = (sought & ~lower) | np.uint64(count)
                 break
-            if (entry ^ sought) <= lower and table[slot, 1] == also:
+            if (entry ^ sought) <= lower and known[number, 1] == also:
                 codes[place] = number
                 break
             slot = (slot + np.uint64(1)) & last
@@ -156,9 +159,19 @@ def _enter(smaller: HashArray, known: HashArray, table: HashArray) -> None:
     """Enter what stands in a smaller table into an empty one."""
     lower, last = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1)
     for old in range(len(smaller)):
-        number = np.int64(smaller[old, 0] & lower) - 1
+        number = np.int64(smaller[old] & lower) - 1
         if number >= 0:
-            slot = known[number] & last
-            while table[slot, 0] != 0:
+            slot = known[number, 0] & last
+            while table[slot] != 0:
                 slot = (slot + np.uint64(1)) & last
-            table[slot, 0], table[slot, 1] = smaller[old, 0], smaller[old, 1]
+            table[slot] = smaller[old]
+
+
+@compiled
+def _put_first(codes: CodeArray, first: IntArray) -> None:
+    """Find where each number came first; a new one is always the next."""
+    count = 0
+    for place in range(len(codes)):
+        if codes[place] == count:
+            first[count] = place
+            count += 1

@@ -11,8 +11,8 @@ import polars as pl
 
 from features.errors import WindowError
 from features.events import TYPE_CODES
+from features.key_order import IntArray
 from features.parallel import each_part
-from features.sorted_axis import IntArray
 from features.text_codes import text_codes
 from features.windows import KeyedEvents, Measure, Window, WindowRows
 
@@ -56,20 +56,17 @@ def window_sums(
     _complete(rows, ("customer_id", "instant"))
     names = pl.concat([events["customer_id"], rows["customer_id"]], rechunk=False)
     summed = sorted({measure.column for measure in measures} - {"one"})
+    found = text_codes(names)
+    key = found.codes[: events.height]
+    event_time = known_at = _instants(events["event_time"])
+    if "ingested_at" in events.columns:
+        ingested_at = _instants(events["ingested_at"].fill_null(events["event_time"]))
+        known_at = np.maximum(event_time, ingested_at)
+    columns = {name: events[name].fill_null(0).cast(pl.Int64).to_numpy() for name in summed}
     with ThreadPoolExecutor(1) as other:
-        # Texts are numbered by one core; meanwhile the other does what can be done without the numbers.
         types = other.submit(_types, events["event_type"], measures)
-        instants = _instants(rows["instant"])
-        by_instant = other.submit(np.argsort, instants)
-        found = text_codes(names)
-        key = found.codes[: events.height]
-        event_time = known_at = _instants(events["event_time"])
-        if "ingested_at" in events.columns:
-            ingested_at = _instants(events["ingested_at"].fill_null(events["event_time"]))
-            known_at = np.maximum(event_time, ingested_at)
-        columns = {name: events[name].fill_null(0).cast(pl.Int64).to_numpy() for name in summed}
-        memory = KeyedEvents.sorting(len(found.distinct), key, event_time, known_at, types.result(), columns)
-    looked = WindowRows(memory, found.codes[events.height :], instants, by_instant=by_instant.result())
+        memory = KeyedEvents.sorting(found.count, key, event_time, known_at, types.result, columns)
+    looked = WindowRows(memory, found.codes[events.height :], _instants(rows["instant"]))
     sums = looked.sums(measures, [window.length_us for window in windows])
     return {
         f"{measure.name}_{window.name}": sums[measure, window.length_us]

@@ -17,16 +17,17 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from features import keyed_events, sorted_axis
+from features import key_order, keyed_events, sorted_axis
 from features.errors import WindowError
 from features.few_events import FEW_CELLS, FewEvents
-from features.sorted_rows import SortedRows, Sums
+from features.row_sums import Sums, sums_of_rows
+from features.sorted_rows import SortedRows
 
 # What goes with windows but needs to know nothing of them.
 EXPANSION_ROWS = sorted_axis.EXPANSION_ROWS
 NEVER = sorted_axis.NEVER
-IntArray = sorted_axis.IntArray
-Keys = sorted_axis.Keys
+IntArray = key_order.IntArray
+Keys = key_order.Keys
 KeyedEvents = keyed_events.KeyedEvents
 Measure = keyed_events.Measure
 SumPlan = keyed_events.SumPlan
@@ -159,8 +160,6 @@ class WindowRows:
         Shape (n_rows,); instants in µs since the epoch.
     boundary
         Shape (n_rows,): where each row's profile ends, if there is one.
-    by_instant
-        Shape (n_rows,): positions in the order of instants, where that is known already.
     few_cells
         Up to this many pairs of row and event every event is looked at in every row; above it is searched.
         The results are the same.
@@ -173,14 +172,12 @@ class WindowRows:
         instants: IntArray,
         boundary: IntArray | None = None,
         *,
-        by_instant: IntArray | None = None,
         few_cells: int = FEW_CELLS,
     ) -> None:
         self.memory = memory
         self.keys = keys
         self.instants = instants
         self.boundary = instants if boundary is None else boundary
-        self._by_instant = by_instant
         self.few: FewEvents | None = None
         """The rows over a handful of events, where all sums are made at once; None where there are more."""
         if len(keys) * len(memory) <= few_cells:
@@ -188,7 +185,7 @@ class WindowRows:
 
     @cached_property
     def _search(self) -> SortedRows:
-        return SortedRows.of(self.memory, self.keys, self.instants, self.boundary, self._by_instant)
+        return SortedRows.of(self.memory, self.keys, self.instants, self.boundary)
 
     @cached_property
     def begin(self) -> IntArray:
@@ -243,7 +240,7 @@ class WindowRows:
         for window_us in windows_us:
             check_length(window_us)
         if self.few is None:
-            return self._search.sums(measures, windows_us)
+            return sums_of_rows(self.memory, self.keys, self.instants, measures, windows_us)
         return {(one, length): self.sum(one, length) for one in measures for length in windows_us}
 
     def newly_known_sum(self, measure: Measure, window_us: int | None) -> IntArray:

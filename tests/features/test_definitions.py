@@ -153,3 +153,24 @@ def test_features_are_in_one_order_whichever_module_is_imported_first(first: str
     )
     named = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert named.stdout.split() == [one.name for one in (*customer.catalogue(), *affinity.catalogue())]
+
+
+NUMBERS = st.one_of(
+    st.sampled_from([0, 1, -1, 2**53 + 1, 2**62 + 1]),
+    st.integers(-(2**62), 2**62),
+    st.sampled_from([0.0, -0.0, math.nan, 0.1, -7.5]),
+)
+TIMES = st.integers(-(2**61), 2**61)
+
+
+@given(part=NUMBERS, whole=NUMBERS, earlier=st.one_of(st.just(NEVER), TIMES), later=TIMES)
+def test_one_row_alone_is_computed_as_among_others(
+    part: float, whole: float, earlier: int, later: int
+) -> None:
+    parts, wholes, before, after = (np.array([one, one]) for one in (part, whole, earlier, later))
+    for alone, among in (
+        (ratio(parts[:1], wholes[:1]), ratio(parts, wholes)),
+        (seconds_between(before[:1], after[:1]), seconds_between(before, after)),
+    ):
+        assert (alone.dtype, alone.shape) == (among.dtype, (1,))
+        assert alone.tobytes() == among[:1].tobytes() or (np.isnan(alone[0]) and np.isnan(among[0]))

@@ -35,7 +35,7 @@ def memory_of(events: list[tuple[int, int, int, str, int]]) -> KeyedEvents:
     key, known_at, event_time, event_type, amount = (
         np.array([row[field] for row in rows], np.int64) for field in range(5)
     )
-    columns = {"amount": amount, "value": np.abs(amount) % 3 - 1}
+    columns = {"amount": amount, "value": np.abs(amount) % 3 - 1, "other": np.abs(amount) % 2 - 1}
     return KeyedEvents(3, key, event_time, known_at, event_type, columns)
 
 
@@ -57,8 +57,12 @@ def test_a_plan_holds_every_sum_and_count_that_a_search_finds(
             assert sums[number, place].tolist() == searched.sum(measure, length).tolist()
             new = searched.newly_known_sum(measure, length)
             assert (np.zeros(3, int) if news is None else news[number, place]).tolist() == new.tolist()
-    counted = few.distincts("value", plan.far_us)
+    columns = ("value", "other")
+    counted = few.distincts(columns, plan.far_us)
+    latest = few.latests("amount")
     for name in TYPES:
-        for place, length in enumerate(LENGTHS):
-            expected = searched.distinct((name,), "value", length).tolist()
-            assert counted[TYPE_CODES[name], place].tolist() == expected
+        for number, column in enumerate(columns):
+            for place, length in enumerate(LENGTHS):
+                expected = searched.distinct((name,), column, length).tolist()
+                assert counted[number, TYPE_CODES[name], place].tolist() == expected
+        assert latest[TYPE_CODES[name]].tolist() == searched.latest((name,), "amount").tolist()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from features.lazy_columns import LazyColumns
+from features.lazy_columns import LazyColumns, TakenColumns
 
 
 def counting(names):
@@ -43,3 +43,11 @@ def test_there_is_no_column_of_another_name():
 def test_each_column_may_have_a_function_of_its_own():
     columns = LazyColumns.of({"zeros": lambda: np.zeros(2, np.int64), "ones": lambda: np.ones(2, np.int64)})
     assert {name: values.tolist() for name, values in columns.items()} == {"zeros": [0, 0], "ones": [1, 1]}
+
+
+def test_what_is_taken_stands_in_the_order_of_its_positions():
+    whole, made = counting(("three", "eleven"))
+    columns = TakenColumns(whole, np.array([2, 0, 2], np.int32))
+    assert (list(columns), made) == (["three", "eleven"], [])
+    assert columns["three"].tolist() == [2, 0, 2]
+    assert made == ["three"]

@@ -1,4 +1,4 @@
-"""Searches, running maxima and merged intervals against the plainest way to each."""
+"""Searches and running maxima against the plainest way to each."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.sorted_axis import (
-    NEVER,
-    SortedAxis,
-    begins_of,
-    count_so_far,
-    order_within,
-    prefix_sum,
-    running_max,
-    stable_order,
-    sum_so_far,
-)
+from features.sorted_axis import NEVER, SortedAxis, running_max
 
 
 def columns(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -50,44 +40,32 @@ def test_a_search_is_right_however_far_apart_the_values_are(
 ) -> None:
     entries.sort()
     queries += [(key, at + step) for key, at in entries for step in (-1, 0, 1)]
-    axis = SortedAxis(*columns(entries), 5)
+    axis = SortedAxis.by_key(*columns(entries), 5)
     expected = [bisect.bisect_right(entries, query) for query in queries]
     if entries:
         assert axis.positions(*columns(queries)).tolist() == expected
     # Of a million keys hardly any have values.
     entries, queries = ([(key * 200_000 + 7, at) for key, at in rows] for rows in (entries, queries))
     queries += [(999_999, 0), (0, 0)]
-    axis = SortedAxis(*columns(entries), 1_000_000)
+    axis = SortedAxis.by_key(*columns(entries), 1_000_000)
     expected = [bisect.bisect_right(entries, query) for query in queries]
     assert axis.positions(*columns(queries)).tolist() == expected
 
 
 def test_values_as_far_apart_as_integers_go_are_found() -> None:
     keys, values = np.array([0, 0, 1, 2]), np.array([-(2**62), 2**62, -(2**62), 7])
-    axis = SortedAxis(keys, values, 3)
+    axis = SortedAxis.by_key(keys, values, 3)
     assert axis.positions(keys, values).tolist() == [1, 2, 3, 4]
     assert axis.positions(keys, values - 1).tolist() == [0, 1, 2, 3]
 
 
 def test_nothing_is_made_of_nothing() -> None:
     nothing = np.empty(0, np.int64)
-    assert SortedAxis(nothing, nothing, 2).positions(np.array([0, 1]), np.array([5, 5])).tolist() == [0, 0]
+    assert SortedAxis.by_key(nothing, nothing, 2).positions(np.array([0, 1]), np.array([5, 5])).tolist() == [
+        0,
+        0,
+    ]
     assert running_max(nothing, nothing, nothing.astype(bool)).tolist() == []
-
-
-@given(
-    keys=st.lists(st.integers(0, 6), max_size=60),
-    values=st.lists(st.integers(-9, 9), min_size=60, max_size=60),
-    ascending=st.booleans(),
-)
-def test_an_order_is_that_of_a_stable_sort(keys: list[int], values: list[int], ascending: bool) -> None:
-    values = sorted(values) if ascending else values
-    places = range(len(keys))
-    found = order_within(np.array(keys, np.int64), np.array(values[: len(keys)], np.int64), 7)
-    assert found.tolist() == sorted(places, key=lambda place: (keys[place], values[place]))
-    plain = sorted(places, key=lambda place: keys[place])
-    assert stable_order(np.array(keys, np.int64), 7).tolist() == plain
-    assert stable_order(np.array(keys, np.int64), 2**60).tolist() == plain
 
 
 def test_rows_that_ascend_or_jump_about_are_found_alike() -> None:
@@ -95,7 +73,10 @@ def test_rows_that_ascend_or_jump_about_are_found_alike() -> None:
     keys = np.sort(random.integers(0, 40, 3_000))
     values = random.integers(-500, 500, 3_000)
     values = values[np.lexsort((values, keys))]
-    axis, entries = SortedAxis(keys, values, 41), list(zip(keys.tolist(), values.tolist(), strict=True))
+    axis, entries = (
+        SortedAxis.by_key(keys, values, 41),
+        list(zip(keys.tolist(), values.tolist(), strict=True)),
+    )
     rows = [(int(key), int(at)) for key, at in zip(*random.integers(-600, 600, (2, 5_000)), strict=True)]
     rows = [(abs(key) % 41, at) for key, at in rows]
     for asked in (rows, sorted(rows), sorted(rows, reverse=True)):
@@ -103,28 +84,22 @@ def test_rows_that_ascend_or_jump_about_are_found_alike() -> None:
         assert axis.positions(*columns(asked)).tolist() == expected
 
 
-def test_keys_begin_where_those_before_them_end() -> None:
-    keys = np.array([2, 0, 2, 4], np.int32)
-    assert begins_of(keys, 6).tolist() == [sum(keys < key) for key in range(7)]
-
-
 @given(
-    entries=st.lists(st.tuples(st.integers(0, 3), st.integers(-(2**40), 2**40)), max_size=30),
-    meant=st.lists(st.booleans(), min_size=4, max_size=4),
+    entries=st.lists(st.tuples(st.integers(0, 2), st.integers(-9, 9)), max_size=40),
+    rows=st.lists(st.tuples(st.integers(0, 2), st.integers(-9, 20)), max_size=20),
+    lengths=st.lists(st.integers(0, 15), max_size=4),
+    ascending=st.booleans(),
 )
-def test_sums_so_far_take_what_is_meant(entries: list[tuple[int, int]], meant: list[bool]) -> None:
-    codes, values = columns(entries)
-    counted = [meant[code] for code, _ in entries]
-    summed = [value * meant[code] for code, value in entries]
-    assert count_so_far(codes, np.array(meant)).tolist() == [sum(counted[:n]) for n in range(len(codes) + 1)]
-    found = sum_so_far(codes.astype(np.uint8), np.array(meant), values)
-    assert found.tolist() == [sum(summed[:n]) for n in range(len(codes) + 1)]
-    assert found.dtype == prefix_sum(np.array(summed, np.int64)).dtype
-
-
-def test_prefix_sums_are_narrow_where_they_fit_and_right_where_they_do_not() -> None:
-    assert prefix_sum(np.array([True, False, True])).tolist() == [0, 1, 1, 2]
-    for values, kind in (([2**31 - 1], np.int32), ([2**31], np.int64), ([-(2**31) - 1, 5], np.int64)):
-        prefix = prefix_sum(np.array(values))
-        assert prefix.dtype == kind
-        assert prefix.tolist() == [0, *np.cumsum(values).tolist()]
+def test_many_lengths_are_searched_as_each_alone(
+    entries: list[tuple[int, int]], rows: list[tuple[int, int]], lengths: list[int], ascending: bool
+) -> None:
+    entries.sort()
+    rows = sorted(rows) if ascending else rows
+    keys, instants = columns(rows)
+    found = (
+        SortedAxis.by_key(*columns(entries), 3).of(keys).positions_before(instants, np.array(lengths, int))
+    )
+    if entries:
+        expected = [[bisect.bisect_right(entries, (key, at - one)) for key, at in rows] for one in lengths]
+        assert found.tolist() == expected
+    assert found.shape == (len(lengths), len(rows))
