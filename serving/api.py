@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,6 +27,7 @@ from serving.errors import ApiError
 from serving.event_routes import EventRoutes
 from serving.idempotency import IdempotentReplies
 from serving.leadership import Leadership
+from serving.lifespan import RunningPart, lifespan_of
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Endpoints
@@ -172,10 +174,7 @@ def create_app(
             "profiles": lambda: upkeep.refresh_problem,
             "tagging": lambda: tags.problem,
             "sweep": lambda: upkeep.sweep_problem,
-            **({} if messenger is None else {"outbox": lambda: messenger.problem}),
-            "tokens": lambda: auth.problem,
-            **({} if audit is None else {"audit": lambda: audit.problem}),
-            "clock": lambda: clock.problem,
+            **_checks(outbox=messenger, tokens=auth, audit=audit, clock=clock),
         },
         notes={} if leadership is None else {"lease": lambda: leadership.role},
     )
@@ -207,42 +206,18 @@ def create_app(
             described,
         )
     )
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        threads = []
-        if leadership is not None:
-            await asyncio.to_thread(leadership.tick)
-            threads.append(Background("tagtide-lease", leadership.tick, pause_seconds=1.0))
-        if watch is not None:
-            await asyncio.to_thread(watch)
-            threads.append(Background("tagtide-watch", _every(watch_seconds, watch)))
-        if clock.kind == "wall":
-            threads.append(Background("tagtide-upkeep", _while_leading(writer, upkeep, clock)))
-        await asyncio.to_thread(writer.start)
-        if messenger is not None:
-            messenger.start()
-        for thread in threads:
-            thread.start()
-        readers.start()
-        if audit is not None:
-            audit.start()
-        try:
-            yield
-        finally:
-            for thread in threads:
-                await asyncio.to_thread(thread.stop)
-            await asyncio.to_thread(writer.stop)
-            if messenger is not None:
-                await asyncio.to_thread(messenger.stop)
-            if leadership is not None:
-                await asyncio.to_thread(leadership.end)
-            readers.stop()
-            if audit is not None:
-                await asyncio.to_thread(audit.stop)
-            if close is not None:
-                close()
-
+    keeping_up = _while_leading(writer, upkeep, clock) if clock.kind == "wall" else None
+    parts = [
+        RunningPart(stop=close or _nothing),
+        *_running(audit),
+        RunningPart(readers.start, readers.stop),
+        *_leading(leadership),
+        RunningPart(watch or _nothing),
+        RunningPart(writer.start, writer.stop),
+        *_running(messenger),
+        *_running(None if watch is None else Background("tagtide-watch", _every(watch_seconds, watch))),
+        *_running(None if keeping_up is None else Background("tagtide-upkeep", keeping_up)),
+    ]
     operations = [(one, operation) for one in endpoints for operation in one.operations]
     named = {operation.name: operation for _, operation in operations}
     record = None if audit is None else audit.record
@@ -258,11 +233,41 @@ def create_app(
         ],
         middleware=[Middleware(Envelope, auth=auth, measures=measures, operations=named, audit=record)],
         exception_handlers={ApiError: on_api_error, HTTPException: on_http_exception},
-        lifespan=lifespan,
+        lifespan=lifespan_of(parts),
     )
     app.router.redirect_slashes = False
     app.state.readiness = readiness
     return app
+
+
+class _Troubled(Protocol):
+    @property
+    def problem(self) -> str: ...
+
+
+class _Startable(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def _checks(**parts: _Troubled | None) -> dict[str, Check]:
+    return {name: partial(getattr, part, "problem") for name, part in parts.items() if part is not None}
+
+
+def _running(part: _Startable | None) -> list[RunningPart]:
+    return [] if part is None else [RunningPart(part.start, part.stop)]
+
+
+def _leading(leadership: Leadership | None) -> list[RunningPart]:
+    if leadership is None:
+        return []
+    renewals = Background("tagtide-lease", leadership.tick, pause_seconds=1.0)
+    return [RunningPart(leadership.tick, leadership.end), RunningPart(renewals.start, renewals.stop)]
+
+
+def _nothing() -> None:
+    return None
 
 
 def _every(seconds: float, act: Callable[[], object]) -> Callable[[], float]:
