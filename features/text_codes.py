@@ -98,14 +98,15 @@ class _Numbers:
 
     def give(self, hashes: HashArray, confirming: HashArray, codes: CodeArray) -> None:
         """Number further hashes."""
-        for begin in range(0, len(hashes), BLOCK):
+        done = 0
+        while done < len(hashes):
             if self.count + BLOCK > len(self._known):
                 self._grow()
-            block = slice(begin, begin + BLOCK)
-            _touch(hashes[block], self._table)
-            self.count = _number(
-                hashes[block], confirming[block], codes[block], self._table, self._known, self.count
+            rest = slice(done, None)
+            numbered, self.count, _ = _number(
+                hashes[rest], confirming[rest], codes[rest], self._table, self._known, self.count
             )
+            done += numbered
 
     def _grow(self) -> None:
         smaller = self._table
@@ -115,43 +116,40 @@ class _Numbers:
 
 
 @compiled
-def _touch(hashes: HashArray, table: HashArray) -> np.uint64:
-    """Look at all slots at once: they come out of memory together; one by one, each would be waited for."""
-    last = np.uint64(len(table) - 1)
-    seen = np.uint64(0)
-    for sought in hashes:
-        seen |= table[sought & last]
-    return seen
-
-
-@compiled
 def _number(
-    hashes: HashArray,
-    confirming: HashArray,
-    codes: CodeArray,
-    table: HashArray,
-    known: HashArray,
-    count: int,
-) -> int:
-    """Number some hashes, for which there is room; return how many numbers there are."""
-    lower, last = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1)
-    for place in range(len(hashes)):
-        sought, also = hashes[place], confirming[place]
-        slot = sought & last
-        while True:
-            entry = table[slot]
-            number = np.int64(entry & lower) - 1
-            if number < 0:
-                known[count, 0], known[count, 1] = sought, also
-                codes[place] = count
-                count += 1
-                table[slot] = (sought & ~lower) | np.uint64(count)
-                break
-            if (entry ^ sought) <= lower and known[number, 1] == also:
-                codes[place] = number
-                break
-            slot = (slot + np.uint64(1)) & last
-    return count
+    hashes: HashArray, confirming: HashArray, codes: CodeArray, table: HashArray, known: HashArray, count: int
+) -> tuple[int, int, np.uint64]:
+    """Number hashes block by block while there is room for as many numbers.
+
+    Returns
+    -------
+    How many hashes are numbered, how many numbers there are, and what was seen in the table: that makes sure
+    that all slots of a block are looked at together. One by one, each would be waited for.
+    """
+    lower, last, seen = np.uint64(0xFFFFFFFF), np.uint64(len(table) - 1), np.uint64(0)
+    begin = 0
+    while begin < len(hashes) and count + BLOCK <= len(known):
+        end = min(begin + BLOCK, len(hashes))
+        for place in range(begin, end):
+            seen |= table[hashes[place] & last]
+        for place in range(begin, end):
+            sought, also = hashes[place], confirming[place]
+            slot = sought & last
+            while True:
+                entry = table[slot]
+                number = np.int64(entry & lower) - 1
+                if number < 0:
+                    known[count, 0], known[count, 1] = sought, also
+                    codes[place] = count
+                    count += 1
+                    table[slot] = (sought & ~lower) | np.uint64(count)
+                    break
+                if (entry ^ sought) <= lower and known[number, 1] == also:
+                    codes[place] = number
+                    break
+                slot = (slot + np.uint64(1)) & last
+        begin = end
+    return begin, count, seen
 
 
 @compiled
