@@ -96,7 +96,7 @@ def create_app(
     answers = Answers(live_tags, scorers, clock, identities, permissions)
     messenger = None
     if outreach is not None:
-        messenger = Messenger(outreach, log, store, live_tags, answers, clock, measures)
+        messenger = Messenger(outreach, log, store, live_tags, answers, clock, measures, guard)
     tagging = Tagging(
         live_tags,
         ledger,
@@ -172,7 +172,7 @@ def create_app(
             threads.append(Background("tagtide-upkeep", lambda: until_due(upkeep, clock)))
         await asyncio.to_thread(writer.start)
         if messenger is not None:
-            messenger.start()
+            await asyncio.to_thread(messenger.start)
         for thread in threads:
             thread.start()
         readers.start()

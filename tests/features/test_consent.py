@@ -104,9 +104,7 @@ def test_joined_ids_are_as_restricted_as_the_most_restricted_of_them(listed):
     st.lists(
         st.tuples(
             st.sampled_from(["a", "b", "c"]),
-            st.dictionaries(
-                st.sampled_from(["profiling", "marketing", "do_not_disturb"]), said, min_size=1
-            ),
+            st.dictionaries(st.sampled_from(["profiling", "marketing", "do_not_disturb"]), said, min_size=1),
         ),
         max_size=12,
     )
@@ -119,9 +117,7 @@ def test_the_state_is_the_history_told_from_its_beginning(tmp_path_factory, stor
         for at_us, (name, changes) in enumerate(story):
             consent.change(name, changes, at_us=at_us, said_by="crm")
             known.setdefault(name, {}).update(changes)
-            assert {
-                field: getattr(consent.of([name])[name], field) for field in known[name]
-            } == known[name]
+            assert {field: getattr(consent.of([name])[name], field) for field in known[name]} == known[name]
         with engine.connect() as connection:
             lines = connection.execute(sa.select(HISTORY).order_by(HISTORY.c.seq)).all()
         told = {}

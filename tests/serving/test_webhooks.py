@@ -116,9 +116,7 @@ def test_a_receiver_that_never_answers_is_given_up_in_time(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        sender = Sender(
-            webhook(tmp_path, webhook_url=url, webhook_secret=SECRET, webhook_timeout_seconds=1)
-        )
+        sender = Sender(webhook(tmp_path, webhook_url=url, webhook_secret=SECRET, webhook_timeout_seconds=1))
         began = time.monotonic()
         assert sender.post("k1", b"{}", 5).problem == "no reply in time"
         assert time.monotonic() - began < 5
