@@ -1,5 +1,7 @@
 """The outbox, told beside a plain list: order for each customer, leases, back-off, dead letters."""
 
+import contextlib
+
 import pytest
 import sqlalchemy as sa
 from hypothesis import settings as hypothesis_settings
@@ -16,15 +18,18 @@ from serving.outbox import (
     Outcome,
     message_key,
 )
+from tests.features.postgres_database import empty_postgres_schema
 
 LEASE_US = 10
 
 
-@pytest.fixture
-def engine(tmp_path):
-    made = open_engine(None, open_home(tmp_path / "home", create=True))
-    yield made
-    made.dispose()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path):
+    with contextlib.ExitStack() as stack:
+        url = None if request.param == "sqlite" else stack.enter_context(empty_postgres_schema())
+        made = open_engine(url, open_home(tmp_path / "home", create=True))
+        yield made
+        made.dispose()
 
 
 @pytest.fixture
