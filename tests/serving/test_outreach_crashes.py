@@ -139,12 +139,13 @@ def test_a_wait_goes_on_over_a_restart(home, receiver):
         receiver.wait_until(lambda: any(got.content["type"] == "trigger.fired" for got in receiver.taken))
 
 
-def run(parts, events=()):
+def run(parts, events=(), until=lambda: None):
     async def of():
         async with parts.running() as client:
             if events:
                 reply = await client.post("/v1/events", json={"events": list(events)})
                 assert reply.status_code == 202
+            await asyncio.to_thread(until)
 
     try:
         asyncio.run(of())
@@ -172,9 +173,12 @@ def test_a_death_between_the_log_and_the_triggers_costs_nothing(home, receiver, 
         row |= {"event_time": instant, "ingested_at": instant}
         parts.log.append(pl.DataFrame([row], schema=EVENT_SCHEMA))
         parts.close()
+
+    def fires():
+        receiver.wait_until(lambda: any(got.content["type"] == "trigger.fired" for got in receiver.taken))
+
     for _ in range(2):
-        run(parts_of(home, receiver, with_outreach=True))
-    receiver.wait_until(lambda: any(got.content["type"] == "trigger.fired" for got in receiver.taken))
+        run(parts_of(home, receiver, with_outreach=True), until=fires)
     keys = [got.key for got in receiver.taken if got.content["type"] == "trigger.fired"]
     assert keys == [message_key("bought", "api", "e1")]
 
