@@ -48,7 +48,7 @@ def test_it_counts_lists_and_retries(capsys, home, outbox):
     assert [one["key"] for one in json.loads(out)["messages"]] == [dead["key"]]
     assert "HTTP 400" in run(capsys, home, "ls")[1]
 
-    assert run(capsys, home, "retry", dead["key"], "--json")[1] == '{"retried": 1}\n'
+    assert json.loads(run(capsys, home, "retry", dead["key"], "--json")[1]) == {"retried": 1}
     assert (outbox.standing().waiting, outbox.standing().dead) == (3, 0)
     assert run(capsys, home, "retry", "--all")[1] == "0 messages wait again\n"
 
