@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time, timedelta
@@ -105,11 +106,12 @@ class Settings(BaseModel):
             raise ValueError(f"no such time zone{did_you_mean(value, available_timezones())}")
         return value
 
-    @field_validator("quiet_hours_from", "quiet_hours_until")
+    @field_validator("quiet_hours_from", "quiet_hours_until", mode="before")
     @classmethod
-    def _local_time(cls, value: time) -> time:
-        if value.tzinfo is not None or value.second or value.microsecond:
-            raise ValueError("expected HH:MM of the customer's day")
+    def _time_of_day(cls, value: object) -> object:
+        # YAML 1.1 reads 21:00 without quotes as the number 1260.
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{2}:[0-9]{2}", value):
+            raise ValueError("expected HH:MM in quotes")
         return value
 
     @property

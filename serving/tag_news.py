@@ -70,10 +70,11 @@ class TagNews:
             return None
 
         def write(connection: sa.Connection) -> None:
-            if outbox is not None:
-                outbox.add(messages, self._now_us(), connection)
+            # In the order in which firing takes its locks.
             self._pending.put(pending, connection)
             self._pending.set_levels(rose, fell, connection)
+            if outbox is not None:
+                outbox.add(messages, self._now_us(), connection)
 
         return write
 

@@ -193,9 +193,10 @@ async def test_default_deny_scores_nobody_who_said_nothing(make, receiver):
 async def test_the_guard_blocks_and_says_why(make, receiver):
     cart = {"event_type": "add_to_cart"}
     parts = make()
-    names = ["free", "refused", "quiet", "taken", "contacted", "contacted-in-time"]
+    names = ["free", "refused", "unseen", "quiet", "taken", "contacted", "contacted-in-time"]
     async with parts.running() as client:
         await client.put("/v1/customers/refused/consent", json={"marketing": False})
+        await client.put("/v1/customers/unseen/consent", json={"profiling": False})
         await client.put("/v1/customers/quiet/consent", json={"do_not_disturb": True})
         await client.put("/v1/customers/taken/takeover", json={"on": True})
         contact = {"event_type": "contact", "source": "crm"}

@@ -52,9 +52,9 @@ def test_cancelling_spares_what_was_set_off_later(pending):
 def test_what_was_looked_at_is_taken_once(pending):
     put(pending, one(5))
     with pending.transaction() as connection:
-        assert not pending.take(one(4), connection)
-        assert pending.take(one(5), connection)
-        assert not pending.take(one(5), connection)
+        assert pending.take([one(4)], connection) == set()
+        assert pending.take([one(5), one(6, "b")], connection) == {one(5).key}
+        assert pending.take([one(5)], connection) == set()
     assert pending.next_due_us() is None
 
 

@@ -124,8 +124,7 @@ def test_a_probability_sets_off_when_it_rises_and_again_only_after_it_fell(world
         world.tell([], {"c1": scored(value)}, now_us=number)
         told.append(len(world.set_off()))
         with world.pending.transaction() as connection:
-            for one in world.pending.due(10**18, 9):
-                world.pending.take(one, connection)
+            world.pending.take(world.pending.due(10**18, 9), connection)
     assert told == [0, 1, 0, 0, 0, 0, 1]
 
 
