@@ -159,6 +159,7 @@ def create_app(
             answers,
             readers,
             described,
+            dict if messenger is None else messenger.counts,
         )
     )
 

@@ -216,6 +216,15 @@ class Messenger:
             return self._failure
         return "" if self._deliveries is None else self._deliveries.problem
 
+    def counts(self) -> dict[str, int]:
+        """Return how many messages wait or are dead, and how many triggers are pending."""
+        standing = self._outreach.outbox.standing()
+        return {
+            "outbox_waiting": standing.waiting,
+            "outbox_dead": standing.dead,
+            "pending_triggers": self._outreach.pending.counts()["pending"],
+        }
+
     def after_rows(self) -> None:
         """Hear that rows of the log are in the memories, and their tags, in a replay, evaluated."""
         if self._clock.kind == "replay":

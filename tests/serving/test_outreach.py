@@ -275,6 +275,8 @@ async def test_without_a_receiver_triggers_are_recorded_and_nothing_piles_up(mak
     assert parts.outreach.outbox.standing().waiting == 0
     assert row["contact"]["allowed"] is True
     assert status["parts"]["outbox"] == {"is_ready": True, "detail": "ready"}
+    told = {name: status["counts"][name] for name in ("outbox_waiting", "outbox_dead", "pending_triggers")}
+    assert told == {"outbox_waiting": 0, "outbox_dead": 0, "pending_triggers": 1}
 
 
 async def test_a_takeover_ends_by_itself(make, receiver):
