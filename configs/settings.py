@@ -65,10 +65,10 @@ class Settings(BaseModel):
         ge=0, le=1000, description="most contacts of a customer in 24 hours, from whatever source"
     )
     contacts_per_week: int = Field(ge=0, le=1000, description="most contacts of a customer in 7 days")
-    quiet_hours_from: time = Field(
+    quiet_hours_from: str = Field(
         description="nobody is contacted from this time of their day on, HH:MM in quotes"
     )
-    quiet_hours_until: time = Field(
+    quiet_hours_until: str = Field(
         description="end of the quiet hours; the same as their beginning: there are none"
     )
     webhook_attempts: int = Field(
@@ -108,11 +108,16 @@ class Settings(BaseModel):
 
     @field_validator("quiet_hours_from", "quiet_hours_until", mode="before")
     @classmethod
-    def _time_of_day(cls, value: object) -> object:
+    def _is_time_of_day(cls, value: object) -> object:
         # YAML 1.1 reads 21:00 without quotes as the number 1260.
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{2}:[0-9]{2}", value):
+        if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
             raise ValueError("expected HH:MM in quotes")
         return value
+
+    @property
+    def quiet_hours(self) -> tuple[time, time]:
+        """When the quiet hours of a customer's day begin and end."""
+        return time.fromisoformat(self.quiet_hours_from), time.fromisoformat(self.quiet_hours_until)
 
     @property
     def zone(self) -> ZoneInfo:

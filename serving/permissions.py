@@ -59,12 +59,7 @@ class Permissions:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.contacts = contacts
-        self.limits = Limits(
-            settings.contacts_per_day,
-            settings.contacts_per_week,
-            settings.quiet_hours_from,
-            settings.quiet_hours_until,
-        )
+        self.limits = Limits(settings.contacts_per_day, settings.contacts_per_week, *settings.quiet_hours)
         self._consent = consent
         self._links = links
         self._by_default = settings.consent_default == "allow"

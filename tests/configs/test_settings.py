@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
@@ -153,4 +153,4 @@ def test_a_time_of_day_that_yaml_or_we_could_misread_is_refused(tmp_path, writte
 def test_a_time_of_day_is_written_in_quotes(tmp_path):
     (tmp_path / "tagtide.yaml").write_text('quiet_hours_from: "22:30"\n')
     loaded = load_settings(tmp_path, {"TAGTIDE_QUIET_HOURS_UNTIL": "08:05"}).settings
-    assert (f"{loaded.quiet_hours_from}", f"{loaded.quiet_hours_until}") == ("22:30:00", "08:05:00")
+    assert loaded.quiet_hours == (time(22, 30), time(8, 5))
