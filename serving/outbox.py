@@ -200,7 +200,7 @@ class Outbox:
                 return []
             self._keep_others_out(connection)
             if outcomes:
-                self._settle(connection, outcomes)
+                self._settle(connection, outcomes, owner)
             return [] if most <= 0 else self._lease(connection, due, owner, now_us + lease_us)
 
     def renew(self, owner: str, now_us: int, lease_us: int) -> None:
@@ -283,7 +283,7 @@ class Outbox:
                 gone += connection.execute(sa.delete(OUTBOX).where(theirs)).rowcount
         return gone
 
-    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], owner: str) -> None:
         delivered = [one.leased.seq for one in outcomes if not one.problem]
         for start in range(0, len(delivered), CHUNK):
             some = OUTBOX.c.seq.in_(delivered[start : start + CHUNK])
@@ -293,7 +293,8 @@ class Outbox:
             is_dead = one.again_at_us is None
             connection.execute(
                 sa.update(OUTBOX)
-                .where(OUTBOX.c.seq == one.leased.seq)
+                # Whose lease ended meanwhile has nothing more to say about it.
+                .where(OUTBOX.c.seq == one.leased.seq, OUTBOX.c.leased_by == owner)
                 .values(
                     state="dead" if is_dead else "first",
                     attempts=one.leased.attempts + 1,

@@ -82,6 +82,15 @@ def test_a_lease_keeps_others_off_until_it_ends_and_can_be_prolonged(outbox):
     assert outbox.next_due_us() == 22
 
 
+def test_a_failure_told_after_the_lease_went_to_another_changes_nothing(outbox):
+    outbox.add([message(1)], 0)
+    (late,) = turn(outbox, now_us=0)
+    (current,) = turn(outbox, owner="w2", now_us=LEASE_US)
+    assert turn(outbox, [Outcome(late, "no reply in time")], now_us=LEASE_US + 1) == []
+    assert turn(outbox, [Outcome(current)], owner="w2", now_us=LEASE_US + 1) == []
+    assert (outbox.standing().waiting, outbox.standing().dead) == (0, 0)
+
+
 def test_a_failed_message_waits_for_its_time_and_its_customer_with_it(outbox):
     outbox.add([message(1), message(2), message(3, "b")], 0)
     first, other = turn(outbox)
