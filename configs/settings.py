@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time, timedelta
@@ -64,10 +65,10 @@ class Settings(BaseModel):
         ge=0, le=1000, description="most contacts of a customer in 24 hours, from whatever source"
     )
     contacts_per_week: int = Field(ge=0, le=1000, description="most contacts of a customer in 7 days")
-    quiet_hours_from: time = Field(
+    quiet_hours_from: str = Field(
         description="nobody is contacted from this time of their day on, HH:MM in quotes"
     )
-    quiet_hours_until: time = Field(
+    quiet_hours_until: str = Field(
         description="end of the quiet hours; the same as their beginning: there are none"
     )
     webhook_attempts: int = Field(
@@ -106,12 +107,18 @@ class Settings(BaseModel):
             raise ValueError(f"no such time zone{did_you_mean(value, available_timezones())}")
         return value
 
-    @field_validator("quiet_hours_from", "quiet_hours_until")
+    @field_validator("quiet_hours_from", "quiet_hours_until", mode="before")
     @classmethod
-    def _local_time(cls, value: time) -> time:
-        if value.tzinfo is not None or value.second or value.microsecond:
-            raise ValueError("expected HH:MM of the customer's day")
+    def _is_time_of_day(cls, value: object) -> object:
+        # YAML 1.1 reads 21:00 without quotes as the number 1260.
+        if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+            raise ValueError("expected HH:MM in quotes")
         return value
+
+    @property
+    def quiet_hours(self) -> tuple[time, time]:
+        """When the quiet hours of a customer's day begin and end."""
+        return time.fromisoformat(self.quiet_hours_from), time.fromisoformat(self.quiet_hours_until)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -132,7 +132,7 @@ def create_app(
     answers = Answers(live_tags, scorers, clock, identities, permissions, names)
     messenger = None
     if outreach is not None:
-        messenger = Messenger(outreach, log, store, live_tags, answers, clock, measures)
+        messenger = Messenger(outreach, log, store, live_tags, answers, clock, measures, guard)
     tagging = Tagging(
         live_tags,
         ledger,
@@ -204,6 +204,7 @@ def create_app(
             answers,
             readers,
             described,
+            dict if messenger is None else messenger.counts,
         )
     )
     keeping_up = _while_leading(writer, upkeep, clock) if clock.kind == "wall" else None

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from serving.measures import Measures
@@ -110,6 +110,7 @@ class Deliveries:
         self._is_stopping = False
         self._under_way = 0
         self._threads: list[threading.Thread] = []
+        self._senders: list[threading.Thread] = []
         self._failure = ""
         self._standing: Standing | None = None
         self._last = {"count": float("-inf"), "prune": float("-inf"), "renew": float("-inf")}
@@ -128,11 +129,12 @@ class Deliveries:
     def start(self) -> None:
         """Begin to deliver."""
         self._is_stopping = False
-        self._threads = [
+        self._senders = [
             threading.Thread(target=self._send, name=f"tagtide-sender-{number}", daemon=True)
             for number in range(SENDERS)
         ]
-        self._threads.append(threading.Thread(target=self._run, name="tagtide-deliveries", daemon=True))
+        run = threading.Thread(target=self._run, name="tagtide-deliveries", daemon=True)
+        self._threads = [*self._senders, run]
         for thread in self._threads:
             thread.start()
 
@@ -141,8 +143,7 @@ class Deliveries:
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join(STOP_SECONDS)
+        _join(self._threads, STOP_SECONDS)
         self._threads = []
 
     def wake(self) -> None:
@@ -172,8 +173,10 @@ class Deliveries:
         with self._changed:
             if not (self._has_new or self._done or self._is_stopping):
                 self._changed.wait(seconds)
-            if self._done and not self._has_new and not self._is_stopping and self._under_way:
-                self._changed.wait(GATHER_SECONDS)
+            if self._done:
+                until = time.monotonic() + GATHER_SECONDS
+                while not (self._has_new or self._is_stopping) and (left := until - time.monotonic()) > 0:
+                    self._changed.wait(left)
             return self._is_stopping
 
     def _turn(self) -> float:
@@ -199,8 +202,7 @@ class Deliveries:
         if dead := [one.leased.message.key for one in outcomes if one.problem and one.again_at_us is None]:
             self._on_dead(dead)
         self._now_and_then(now, now_us, lease_us)
-        if leased:
-            return 0.0 if len(leased) == room else LOOK_SECONDS
+        # Whatever is under way wakes this thread by its end.
         due_us = None if self._under_way else self._outbox.next_due_us()
         if due_us is None:
             return LOOK_SECONDS
@@ -244,8 +246,7 @@ class Deliveries:
     def _finish(self) -> None:
         for _ in range(SENDERS):
             self._work.put(None)
-        for thread in self._threads[:-1]:
-            thread.join(STOP_SECONDS / 2)
+        _join(self._senders, STOP_SECONDS / 2)
         with self._changed:
             done, self._done = self._done, []
         try:
@@ -268,3 +269,9 @@ class Deliveries:
                 self._done.append(_Done(leased, reply))
                 self._changed.notify_all()
         sender.close()
+
+
+def _join(threads: Sequence[threading.Thread], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ STALE_US = 24 * 3600 * 1_000_000
 
 TOO_LATE = "no service ran when it was due"
 NO_LONGER_DECLARED = "no longer declared"
+NO_PROFILING = "no consent to profiling"
 TAG_GONE = "its tag is not live any more"
 
 _encode = msgspec.json.Encoder().encode
@@ -117,18 +118,19 @@ class Firing:
         customers = {one.key: self._permissions.resolve(one.customer_id) for one in due}
         named = list(dict.fromkeys(customers.values()))
         standings = self._permissions.standings(named, now_us)
-        decided = self._decide(due, customers, standings, now_us)
+        barred = self._permissions.without_profiling(named)
+        decided = self._decide(due, customers, standings, barred, now_us)
         sent = {record.customer_id for _, record in decided.taken if record.result == "sent"}
         described = self._describe(sorted(sent)) if sent else {}
         kept: list[Record] = []
         with self._pending.transaction() as connection:
-            for pending in decided.dropped:
-                self._pending.take(pending, connection)
+            looked_at = [*decided.dropped, *(pending for pending, _ in decided.taken)]
+            mine = self._pending.take(looked_at, connection)
             for pending, again_at_us in decided.postponed:
                 self._pending.postpone(pending, again_at_us, connection)
             messages, contacts = [], []
             for pending, record in decided.taken:
-                if not self._pending.take(pending, connection):
+                if record.key not in mine:
                     continue
                 kept.append(record)
                 if record.result == "sent":
@@ -150,6 +152,7 @@ class Firing:
         due: Sequence[Pending],
         customers: Mapping[str, str],
         standings: Mapping[str, Standing],
+        barred: Collection[str],
         now_us: int,
     ) -> _Decided:
         decided = _Decided([], [], [])
@@ -158,6 +161,9 @@ class Firing:
             customer = customers[one.key]
             trigger = self._triggers.get(one.trigger)
             reason = self._stale(one, trigger, customer, now_us)
+            if not reason and customer in barred:
+                # What sets a trigger off is behaviour, looked at.
+                reason = NO_PROFILING
             if trigger is not None and not reason:
                 if self._came_about(one, trigger, customer, now_us):
                     decided.dropped.append(one)

@@ -186,11 +186,22 @@ class Outbox:
         most
             At most so many messages, one a customer.
         """
+        due = (
+            sa.select(OUTBOX)
+            .where(
+                OUTBOX.c.state == "first", OUTBOX.c.due_at_us <= now_us, OUTBOX.c.leased_until_us <= now_us
+            )
+            .order_by(OUTBOX.c.due_at_us, OUTBOX.c.seq)
+            .limit(most)
+        )
         with self._tables.transaction() as connection:
+            # Looking is cheap, and leaves the writers alone.
+            if not outcomes and (most <= 0 or connection.execute(due.limit(1)).first() is None):
+                return []
             self._keep_others_out(connection)
             if outcomes:
-                self._settle(connection, outcomes)
-            return [] if most <= 0 else self._lease(connection, owner, now_us, lease_us, most)
+                self._settle(connection, outcomes, owner)
+            return [] if most <= 0 else self._lease(connection, due, owner, now_us + lease_us)
 
     def renew(self, owner: str, now_us: int, lease_us: int) -> None:
         """Prolong every lease of an owner."""
@@ -272,7 +283,7 @@ class Outbox:
                 gone += connection.execute(sa.delete(OUTBOX).where(theirs)).rowcount
         return gone
 
-    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], owner: str) -> None:
         delivered = [one.leased.seq for one in outcomes if not one.problem]
         for start in range(0, len(delivered), CHUNK):
             some = OUTBOX.c.seq.in_(delivered[start : start + CHUNK])
@@ -282,7 +293,8 @@ class Outbox:
             is_dead = one.again_at_us is None
             connection.execute(
                 sa.update(OUTBOX)
-                .where(OUTBOX.c.seq == one.leased.seq)
+                # Whose lease ended meanwhile has nothing more to say about it.
+                .where(OUTBOX.c.seq == one.leased.seq, OUTBOX.c.leased_by == owner)
                 .values(
                     state="dead" if is_dead else "first",
                     attempts=one.leased.attempts + 1,
@@ -322,16 +334,8 @@ class Outbox:
                 connection.execute(sa.update(OUTBOX).where(OUTBOX.c.seq.in_(seqs)).values(state="first"))
 
     def _lease(
-        self, connection: sa.Connection, owner: str, now_us: int, lease_us: int, most: int
+        self, connection: sa.Connection, due: sa.Select[Any], owner: str, until_us: int
     ) -> list[Leased]:
-        due = (
-            sa.select(OUTBOX)
-            .where(
-                OUTBOX.c.state == "first", OUTBOX.c.due_at_us <= now_us, OUTBOX.c.leased_until_us <= now_us
-            )
-            .order_by(OUTBOX.c.due_at_us, OUTBOX.c.seq)
-            .limit(most)
-        )
         # SQLite lets one writer in at a time: with the first statement written, nobody else leases.
         if not self._tables.is_postgresql:
             connection.execute(sa.update(TOTALS).where(TOTALS.c.name == "").values(value=0))
@@ -340,7 +344,7 @@ class Outbox:
         for start in range(0, len(seqs), CHUNK):
             some = OUTBOX.c.seq.in_(seqs[start : start + CHUNK])
             connection.execute(
-                sa.update(OUTBOX).where(some).values(leased_by=owner, leased_until_us=now_us + lease_us)
+                sa.update(OUTBOX).where(some).values(leased_by=owner, leased_until_us=until_us)
             )
         return [
             Leased(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -111,6 +112,28 @@ def open_outreach(
     )
 
 
+def forget_outreach(engine: sa.Engine, ids: Collection[str]) -> dict[str, int]:
+    """Erase what was agreed, contacted, pending, recorded and waiting of some customers.
+
+    Parameters
+    ----------
+    engine
+        From `features.event_log.open_engine`.
+    ids
+        Every id of theirs, in every spelling.
+
+    Returns
+    -------
+    Rows erased, by place.
+    """
+    return {
+        "consent": Consent(engine).forget(ids),
+        "contacts": Contacts(engine).forget(ids),
+        "triggers": PendingTriggers(engine).forget(ids),
+        "outbox": Outbox(engine).forget(ids),
+    }
+
+
 class Messenger:
     """Runs triggers and deliveries of one service.
 
@@ -125,6 +148,8 @@ class Messenger:
         Tells when something is due.
     measures
         Counters and gauges.
+    guard
+        Makes what is held while triggers are looked at; who erases customers waits for it.
     """
 
     def __init__(
@@ -136,7 +161,9 @@ class Messenger:
         answers: Answers,
         clock: Clock,
         measures: Measures,
+        guard: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        self._guard = guard
         self._clock = clock
         self._measures = measures
         self._answers = answers
@@ -189,6 +216,15 @@ class Messenger:
             return self._failure
         return "" if self._deliveries is None else self._deliveries.problem
 
+    def counts(self) -> dict[str, int]:
+        """Return how many messages wait or are dead, and how many triggers are pending."""
+        standing = self._outreach.outbox.standing()
+        return {
+            "outbox_waiting": standing.waiting,
+            "outbox_dead": standing.dead,
+            "pending_triggers": self._outreach.pending.counts()["pending"],
+        }
+
     def after_rows(self) -> None:
         """Hear that rows of the log are in the memories, and their tags, in a replay, evaluated."""
         if self._clock.kind == "replay":
@@ -200,7 +236,11 @@ class Messenger:
         """Begin."""
         if self._deliveries is not None:
             self._deliveries.start()
-        if self._clock.kind == "wall":
+        if self._clock.kind == "replay":
+            # What an earlier run remembered and died before looking at.
+            with self._guard():
+                self._stream.replay(self._clock.now_us())
+        else:
             self._is_stopping = False
             self._thread = threading.Thread(target=self._run, name="tagtide-triggers", daemon=True)
             self._thread.start()
@@ -223,7 +263,8 @@ class Messenger:
             if self._is_stopping:
                 return
             try:
-                due_us = self._stream.keep_up(self._clock.now_us())
+                with self._guard():
+                    due_us = self._stream.keep_up(self._clock.now_us())
                 self._failure = ""
             # What was not done is still in the database: it is tried again.
             except Exception as error:

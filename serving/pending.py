@@ -138,7 +138,7 @@ class PendingTriggers:
             # An event that arrives late does not take the place of one that happened after it.
             where=PENDING.c.since_us <= insert.excluded.since_us,
         )
-        connection.execute(statement, [vars(one) for one in pending])
+        connection.execute(statement, [vars(one) for one in sorted(pending, key=_place)])
 
     def cancel(self, cancelled: Iterable[tuple[str, str, int]], connection: sa.Connection) -> None:
         """Remove what did not come about after all.
@@ -175,9 +175,19 @@ class PendingTriggers:
             value = connection.execute(sa.select(sa.func.min(PENDING.c.due_at_us))).scalar()
         return None if value is None else int(value)
 
-    def take(self, pending: Pending, connection: sa.Connection) -> bool:
-        """Remove what was looked at; False: somebody else did so, or something newer took its place."""
-        return connection.execute(sa.delete(PENDING).where(_is(pending))).rowcount == 1
+    def take(self, pending: Iterable[Pending], connection: sa.Connection) -> set[str]:
+        """Remove what was looked at.
+
+        Returns
+        -------
+        The keys of what was removed: without those that somebody else took, or that something newer replaced.
+        """
+        # Always in one order, so that two processes do not wait for each other's rows.
+        return {
+            one.key
+            for one in sorted(pending, key=_place)
+            if connection.execute(sa.delete(PENDING).where(_is(one))).rowcount == 1
+        }
 
     def postpone(self, pending: Pending, due_at_us: int, connection: sa.Connection) -> None:
         """Put off what was looked at."""
@@ -264,6 +274,10 @@ class PendingTriggers:
                     theirs = table.c.customer_id.in_(some)
                     gone += connection.execute(sa.delete(table).where(theirs)).rowcount
         return gone
+
+
+def _place(pending: Pending) -> tuple[str, str, str]:
+    return pending.trigger, pending.customer_id, pending.about
 
 
 def _is(pending: Pending) -> sa.ColumnElement[bool]:

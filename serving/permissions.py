@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from configs.errors import TagtideError
 from configs.settings import Settings
 from features.consent import Consent, Permission, strictest
 from features.contacts import Contacts
 from features.identities import Resolution
+from serving.errors import NotReady
 from serving.guard import Limits, Standing, Verdict, judge
 
 CHECK_SECONDS = 0.05
@@ -40,6 +43,11 @@ class Permissions:
         The default where nothing was said, the cap, the quiet hours and the business's zone.
     monotonic
         A clock for `CHECK_SECONDS`.
+
+    Raises
+    ------
+    NotReady
+        Where the database refuses, by every method: nobody is contacted on what may be out of date.
     """
 
     def __init__(
@@ -51,12 +59,7 @@ class Permissions:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.contacts = contacts
-        self.limits = Limits(
-            settings.contacts_per_day,
-            settings.contacts_per_week,
-            settings.quiet_hours_from,
-            settings.quiet_hours_until,
-        )
+        self.limits = Limits(settings.contacts_per_day, settings.contacts_per_week, *settings.quiet_hours)
         self._consent = consent
         self._links = links
         self._by_default = settings.consent_default == "allow"
@@ -82,7 +85,8 @@ class Permissions:
         """Return what the guard looks at."""
         joined = self._joined(customers)
         ids = self._ids(customers)
-        contacts = self.contacts.of(one for members in ids.values() for one in members)
+        with _answered():
+            contacts = self.contacts.of(one for members in ids.values() for one in members)
         return {
             name: Standing(
                 may_market=self.may(one.marketing),
@@ -108,9 +112,10 @@ class Permissions:
         -------
         The customer who carries the id's history.
         """
-        self._refresh(at_once=True)
-        survivor, *others = self._resolution.members(customer)
-        self._consent.change(survivor, changes, at_us=at_us, said_by=said_by, others=others)
+        with _answered():
+            self._refresh(at_once=True)
+            survivor, *others = self._resolution.members(customer)
+            self._consent.change(survivor, changes, at_us=at_us, said_by=said_by, others=others)
         return survivor
 
     def resolve(self, customer: str) -> str:
@@ -124,9 +129,10 @@ class Permissions:
         return self._resolution.spaces.canonical(customer)
 
     def _joined(self, customers: Sequence[str]) -> dict[str, Permission]:
-        self._refresh()
-        ids = self._ids(customers)
-        said = self._consent.of(one for members in ids.values() for one in members)
+        with _answered():
+            self._refresh()
+            ids = self._ids(customers)
+            said = self._consent.of(one for members in ids.values() for one in members)
         return {
             name: said[members[0]] if len(members) == 1 else strictest([said[one] for one in members])
             for name, members in ids.items()
@@ -142,7 +148,6 @@ class Permissions:
             if now - self._checked < CHECK_SECONDS and not at_once:
                 return
             self._checked = now
-        # A refusal of the database is for the caller: nobody is contacted on what may be out of date.
         try:
             self._consent.refresh()
             self.contacts.refresh()
@@ -151,6 +156,15 @@ class Permissions:
         except BaseException:
             self._checked = float("-inf")
             raise
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn a refusal of the database into what a caller can do about it: come back."""
+    try:
+        yield
+    except TagtideError as error:
+        raise NotReady("what customers agreed to cannot be read or written now") from error
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from starlette.requests import Request
@@ -66,6 +66,7 @@ class ServiceRoutes:
         answers: Answers,
         readers: Readers,
         others: Sequence[Operation],
+        more_counts: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._store = store
         self._live_tags = live_tags
@@ -77,6 +78,7 @@ class ServiceRoutes:
         self._measures = measures
         self._answers = answers
         self._readers = readers
+        self._more_counts = more_counts
         document = openapi_document([*others, *self.operations], _version())
         self._document = encode(document)
         self._page = docs_page(document)
@@ -112,6 +114,7 @@ class ServiceRoutes:
             | {
                 "waiting_events": self._writer.waiting_rows,
                 "waiting_customers": self._tags.waiting_customers,
+                **self._more_counts(),
             },
             request_id=request_id,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from features.life_cycle import LIVE_STATES, Change
+from features.life_cycle import LIVE_STATES, Change, TagRecord, erase
 from features.windows import from_us
 from serving.outbox import Message, Outbox, message_key
 from serving.pending import Pending, PendingTriggers
@@ -70,10 +70,11 @@ class TagNews:
             return None
 
         def write(connection: sa.Connection) -> None:
-            if outbox is not None:
-                outbox.add(messages, self._now_us(), connection)
+            # In the order in which firing takes its locks.
             self._pending.put(pending, connection)
             self._pending.set_levels(rose, fell, connection)
+            if outbox is not None:
+                outbox.add(messages, self._now_us(), connection)
 
         return write
 
@@ -131,6 +132,34 @@ def tag_message(
     }
     key = message_key(TAG_CHANGED, customer, change.tag_id, change.at_us, change.to_state)
     return Message(key, TAG_CHANGED, customer, _encode(content))
+
+
+def tell_erased(outbox: Outbox, tags: Mapping[str, Mapping[str, TagRecord]], at_us: int, now_us: int) -> int:
+    """Enqueue that the live tags of erased customers are gone; nothing is kept of it once it is delivered.
+
+    Parameters
+    ----------
+    tags
+        By customer and tag id, as they were before the erasure.
+    at_us, now_us
+        When they were erased, and the machine's clock.
+
+    Returns
+    -------
+    Number of messages.
+    """
+    messages = [
+        tag_message(
+            customer,
+            change,
+            expires_at_us=records[change.tag_id].expires_at_us,
+            model_version=records[change.tag_id].evidence.model_version,
+        )
+        for customer, records in tags.items()
+        for change in erase(records, at_us)
+    ]
+    outbox.add(messages, now_us)
+    return len(messages)
 
 
 def _messages(move: Move) -> Iterator[Message]:

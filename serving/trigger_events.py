@@ -185,6 +185,9 @@ class TriggerStream:
         """
         while events := self._events.unseen():
             self._events.look_at(events)
+            if len(events) < ROWS:
+                # Whatever came meanwhile has announced itself.
+                break
         return self._fire(now_us)
 
     def replay(self, now_us: int) -> None:

@@ -23,7 +23,7 @@ from features.lake import Lake
 from features.mapping import load_mapping
 from features.quarantine import Quarantine
 from pipelines.import_events import import_source
-from serving.schemas import EventsRequest, PredictionsRequest
+from serving.schemas import ConsentRequest, EventsRequest, PredictionsRequest, TakeoverRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -252,8 +252,9 @@ def test_the_examples_of_the_scripts_that_write_documents_are_true(
 @pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "api.md"], ids=label)
 def test_every_body_that_is_posted_is_one_the_service_reads(page: Path):
     bodies = re.findall(r"-d '([^']+)'", "\n".join(blocks(page, *SHELL)))
-    kinds = [EventsRequest if '"events"' in body else PredictionsRequest for body in bodies]
-    assert set(kinds) == {EventsRequest, PredictionsRequest}
+    known = {'"events"': EventsRequest, '"customer_ids"': PredictionsRequest, '"on"': TakeoverRequest}
+    kinds = [next((kind for name, kind in known.items() if name in body), ConsentRequest) for body in bodies]
+    assert set(kinds) >= {EventsRequest, PredictionsRequest}
     for body, kind in zip(bodies, kinds, strict=True):
         msgspec.json.decode(body, type=kind)
 

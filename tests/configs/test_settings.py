@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
@@ -141,3 +141,16 @@ def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_named(tmp_path: 
     (tmp_path / "latin.yaml").write_bytes("ä: 1".encode("latin-1"))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_yaml_mapping(tmp_path / "latin.yaml", "mapping")
+
+
+@pytest.mark.parametrize("written", ["21:00", "1260", "'9:00'", "'21:00:00'", "'24:00'"])
+def test_a_time_of_day_that_yaml_or_we_could_misread_is_refused(tmp_path, written):
+    (tmp_path / "tagtide.yaml").write_text(f"quiet_hours_from: {written}\n")
+    with pytest.raises(ConfigError, match="quiet_hours_from"):
+        load_settings(tmp_path, {})
+
+
+def test_a_time_of_day_is_written_in_quotes(tmp_path):
+    (tmp_path / "tagtide.yaml").write_text('quiet_hours_from: "22:30"\n')
+    loaded = load_settings(tmp_path, {"TAGTIDE_QUIET_HOURS_UNTIL": "08:05"}).settings
+    assert loaded.quiet_hours == (time(22, 30), time(8, 5))

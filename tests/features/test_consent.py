@@ -1,5 +1,6 @@
 """Consent: what was said last holds, what restricts most holds of several ids, and processes agree."""
 
+import contextlib
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from configs.home import open_home
 from features.consent import FIELDS, HISTORY, UNSAID, Consent, Permission, strictest
 from features.errors import ConsentError
 from features.event_log import open_engine
+from tests.features.postgres_database import empty_postgres_schema
 
 said = st.none() | st.booleans()
 permissions = st.builds(
@@ -25,16 +27,13 @@ permissions = st.builds(
 )
 
 
-@pytest.fixture
-def home(tmp_path):
-    return open_home(tmp_path / "home", create=True)
-
-
-@pytest.fixture
-def engine(home):
-    made = open_engine(None, home)
-    yield made
-    made.dispose()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path):
+    with contextlib.ExitStack() as stack:
+        url = None if request.param == "sqlite" else stack.enter_context(empty_postgres_schema())
+        made = open_engine(url, open_home(tmp_path / "home", create=True))
+        yield made
+        made.dispose()
 
 
 def test_what_was_said_last_holds_and_the_rest_stays(engine):

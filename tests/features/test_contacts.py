@@ -1,17 +1,22 @@
 """Contacts: each once, whoever reports it, and gone when they count for nothing."""
 
+import contextlib
+
 import pytest
 
 from configs.home import open_home
 from features.contacts import KEPT_US, Contact, Contacts, contact_key
 from features.event_log import open_engine
+from tests.features.postgres_database import empty_postgres_schema
 
 
-@pytest.fixture
-def engine(tmp_path):
-    made = open_engine(None, open_home(tmp_path / "home", create=True))
-    yield made
-    made.dispose()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path):
+    with contextlib.ExitStack() as stack:
+        url = None if request.param == "sqlite" else stack.enter_context(empty_postgres_schema())
+        made = open_engine(url, open_home(tmp_path / "home", create=True))
+        yield made
+        made.dispose()
 
 
 def test_a_contact_counts_once_however_often_it_is_reported(engine):

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from configs.settings import load_settings
+from features.consent import Consent
+from features.event_log import open_engine
 from features.packed_store import open_packed_store
 from features.windows import to_us
 from pipelines.errors import CommandError, MissingStepError
@@ -140,3 +142,24 @@ def test_a_home_that_serves_nothing_names_the_steps(home, tmp_path):
     with pytest.raises(MissingStepError, match="serves no model") as missing:
         score(home, settings, MONDAY, tmp_path)
     assert "tagtide promote" in missing.value.next_step
+
+
+def test_who_may_not_be_profiled_is_listed_and_not_scored(small_shop, scored, tmp_path):
+    engine = open_engine(None, small_shop.home)
+    consent = Consent(engine)
+    _, customers, tags = scored
+    barred = tags["customer_id"][0]
+    try:
+        consent.change(barred, {"profiling": False}, at_us=1, said_by="test")
+        report = score(small_shop.home, small_shop.settings, small_shop.as_of, tmp_path)
+    finally:
+        consent.forget([barred])
+        engine.dispose()
+    found = pl.read_parquet(report.customers_file)
+    assert report.statuses == {"consent_required": 1, "ok": customers.height - 1}
+    row = found.row(by_predicate=pl.col("customer_id") == barred, named=True)
+    told = {"customer_id": barred, "as_of": small_shop.as_of, "status": "consent_required"}
+    assert {name: value for name, value in row.items() if value is not None} == told
+    others = pl.col("customer_id") != barred
+    assert found.filter(others).equals(customers.filter(others))
+    assert pl.read_parquet(report.tags_file).equals(tags.filter(others))

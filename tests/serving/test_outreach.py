@@ -193,9 +193,10 @@ async def test_default_deny_scores_nobody_who_said_nothing(make, receiver):
 async def test_the_guard_blocks_and_says_why(make, receiver):
     cart = {"event_type": "add_to_cart"}
     parts = make()
-    names = ["free", "refused", "quiet", "taken", "contacted", "contacted-in-time"]
+    names = ["free", "refused", "unseen", "quiet", "taken", "contacted", "contacted-in-time"]
     async with parts.running() as client:
         await client.put("/v1/customers/refused/consent", json={"marketing": False})
+        await client.put("/v1/customers/unseen/consent", json={"profiling": False})
         await client.put("/v1/customers/quiet/consent", json={"do_not_disturb": True})
         await client.put("/v1/customers/taken/takeover", json={"on": True})
         contact = {"event_type": "contact", "source": "crm"}
@@ -214,11 +215,11 @@ async def test_the_guard_blocks_and_says_why(make, receiver):
         "contacted-in-time": "frequency cap: 1 a day",
     }
     records = {one.customer_id: (one.result, one.reason) for one in parts.outreach.pending.records()}
-    assert records == {name: ("blocked", reason) for name, reason in expected.items()} | {
-        "free": ("sent", "")
-    }
+    assert records.pop("free") == ("sent", "")
+    assert records.pop("unseen") == ("blocked", "no consent to profiling")
+    assert records == {name: ("blocked", reason) for name, reason in expected.items()}
     # What was sent counts as a contact, too.
-    assert told == expected | {"free": "frequency cap: 1 a day"}
+    assert told == expected | {"free": "frequency cap: 1 a day", "unseen": None}
     assert [one["customer_id"] for one in triggers(got.content for got in receiver.taken)] == ["free"]
 
 
@@ -274,6 +275,8 @@ async def test_without_a_receiver_triggers_are_recorded_and_nothing_piles_up(mak
     assert parts.outreach.outbox.standing().waiting == 0
     assert row["contact"]["allowed"] is True
     assert status["parts"]["outbox"] == {"is_ready": True, "detail": "ready"}
+    told = {name: status["counts"][name] for name in ("outbox_waiting", "outbox_dead", "pending_triggers")}
+    assert told == {"outbox_waiting": 0, "outbox_dead": 0, "pending_triggers": 1}
 
 
 async def test_a_takeover_ends_by_itself(make, receiver):

@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
+import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -121,3 +123,18 @@ def test_a_receiver_that_never_answers_is_given_up_in_time(tmp_path):
         assert sender.post("k1", b"{}", 5).problem == "no reply in time"
         assert time.monotonic() - began < 5
         sender.close()
+
+
+def test_the_check_that_the_documents_show_agrees_with_ours():
+    page = (Path(__file__).parents[2] / "docs" / "triggers.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(compile(shown, "triggers.md", "exec"), names)  # noqa: S102 - our own document
+    header = sign(["new" * 6, SECRET], b'{"a": 1}', 1_700_000_000)
+    for now in (1_700_000_000, 1_700_000_301):
+        for secret in (SECRET, "odd" * 6):
+            for body in (b'{"a": 1}', b'{"a":1}'):
+                expected = verify(secret, body, header, now)
+                assert names["is_from_tagtide"](secret, body, header, now) is expected
+    assert names["is_from_tagtide"](SECRET, b'{"a": 1}', header, 1_700_000_000)
+    assert not names["is_from_tagtide"](SECRET, b"{}", "v1=5", 0)
