@@ -265,7 +265,7 @@ def measured(folder: Path, bundles: Path, arguments: argparse.Namespace) -> dict
         chosen = webhook_environment(receiver)
         environ = {**os.environ, **chosen}
         service = ServiceProcess(home, environ, port=free_port(), token=new_token(), clock="wall")
-        with service:
+        with stream.running(service):
             stream.wait_for_profiles(service)
             poster = Poster(service, rounds, arguments.per_second)
             watch, lag = Watch(store), Lag(service)

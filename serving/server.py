@@ -25,9 +25,10 @@ BACKLOG = 512
 SWITCH_SECONDS = 0.001
 """How long one thread may keep the interpreter while another waits: the writer must not stall reads."""
 
-NOT_WANTED = frozenset({"TimeoutMiddleware", "OpenTelemetryMiddleware"})
+NOT_WANTED = frozenset({"TimeoutMiddleware", "OpenTelemetryMiddleware", "ContextMiddleware"})
 """BentoML's middleware we run without. The first keeps a timer of every request for the length of its
-timeout, and would cut off a replay's refresh; the second costs half of a request's CPU for nobody."""
+timeout, and would cut off a replay's refresh; the second costs half of a request's CPU for nobody; the third
+prepares what only BentoML's own endpoints ask for, and takes longer than the rest of BentoML."""
 
 
 PATHS = frozenset({"", "/livez", "/readyz"})

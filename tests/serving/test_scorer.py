@@ -355,15 +355,12 @@ def test_of_a_stranger_nothing_is_explained(scorer, now_us):
     assert scored(scorer, ["nobody"], now_us, with_reasons=True)["nobody"].explanations == {}
 
 
-def test_without_tags_only_the_tags_are_missing(small_shop, scorer, now_us):
+def test_without_tags_only_they_and_the_name_of_their_inputs_are_missing(small_shop, scorer, now_us):
     name = small_shop.known["customer_id"][0]
     full, short = scored(scorer, [name], now_us)[name], scored(scorer, [name], now_us, with_tags=False)[name]
     assert list(short.tags) == []
-    assert (short.propensity, short.clv, short.features_hash) == (
-        full.propensity,
-        full.clv,
-        full.features_hash,
-    )
+    assert short.features_hash == ""
+    assert replace(short, tags=full.tags, features_hash=full.features_hash) == full
 
 
 def test_each_model_answers_without_the_others(small_shop, store, bundles, now_us):

@@ -14,7 +14,7 @@ from features.tags import load_catalogue
 from training.artifact import Bundle, load_bundle, save_bundle
 from training.calibration import Calibrator
 from training.errors import BundleError
-from training.tag_model import KEY, OBSERVED, TAG, TagModel, design_matrix
+from training.tag_model import FEW_ROWS, KEY, OBSERVED, TAG, TagModel, design_matrix
 
 FAMILY = load_catalogue()["interest"]
 INPUTS = ["key_share_of_orders", "key_overdue_ratio", "order_count_7d", KEY]
@@ -264,3 +264,20 @@ def test_a_design_matrix_has_the_columns_in_the_models_order_in_single_precision
     np.testing.assert_array_equal(matrix, np.array([[0.1, 1, 1], [np.nan, 0, 2]], np.float32))
     with pytest.raises(BundleError, match="'d'"):
         design_matrix(["a", "d", "e"], columns)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, FEW_ROWS, FEW_ROWS + 1])
+def test_few_rows_and_many_are_put_together_alike(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    columns = {
+        "whole": rng.integers(-(2**40), 2**40, rows),
+        "share": rng.random(rows),
+        "is_one": rng.random(rows) < 0.5,
+        "missing": np.full(rows, np.nan),
+        "unread": rng.random(rows),
+    }
+    names = ["missing", "whole", "is_one", "share"]
+    matrix = design_matrix(names, columns)
+    assert (matrix.shape, matrix.dtype, matrix.flags.c_contiguous) == ((rows, 4), np.float32, True)
+    for number, name in enumerate(names):
+        np.testing.assert_array_equal(matrix[:, number], columns[name].astype(np.float32))
