@@ -1,6 +1,7 @@
 """Serves test parts under the wall clock, as one of several services on the same stores.
 
-Arguments: home, port, and the seconds that scoring shall take. TAGTIDE_DATABASE_URL and TAGTIDE_REDIS_URL choose other stores than the home's own.
+Arguments: home, port, and the seconds that scoring shall take. TAGTIDE_DATABASE_URL and TAGTIDE_REDIS_URL
+choose other stores than the home's own.
 """
 
 import os
