@@ -7,6 +7,7 @@ tried, what survived and what was lost. A trial that this machine does not allow
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -45,7 +46,7 @@ Trial = Callable[[Home, bool], dict[str, Any]]
 
 def kills(home: Home, is_quick: bool) -> dict[str, Any]:
     """Two services on one home: whoever applies events is killed, every third time both."""
-    return kill_in_mid_stream(home, kills=1 if is_quick else 9, pauses=0 if is_quick else 1)
+    return kill_in_mid_stream(home, kills=1 if is_quick else 5, pauses=0 if is_quick else 1)
 
 
 def kills_of_hosts(home: Home, is_quick: bool) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def kills_of_hosts(home: Home, is_quick: bool) -> dict[str, Any]:
     with empty_postgres_schema() as database_url, empty_redis_database() as redis_url:
         return kill_in_mid_stream(
             home,
-            kills=1 if is_quick else 6,
+            kills=1 if is_quick else 3,
             pauses=0 if is_quick else 1,
             database_url=database_url,
             redis_url=redis_url,
@@ -143,6 +144,8 @@ def main() -> None:
     parser.add_argument("--only", choices=TRIALS, action="append", help="run this trial (may be repeated)")
     parser.add_argument("--page", action="store_true", help="only write the page's table from the result")
     arguments = parser.parse_args()
+    # Whoever ends this ends the services with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not arguments.page:
         telemetry.switch_off(os.environ)
         result: dict[str, Any] = dict(reliability_page.read()) if arguments.only else {}

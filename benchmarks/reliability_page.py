@@ -70,7 +70,8 @@ def _others(result: Mapping[str, Any]) -> list[tuple[str, str]]:
                     f"overload by {kind}",
                     (
                         f"{accepted:,} accepted, p99 {one['accepted_p99_seconds']} s; "
-                        f"{one['replies'].get('429', 0):,} refused with 429, p99 {one['refused_p99_seconds']} s; "
+                        f"{one['replies'].get('429', 0):,} refused with 429, "
+                        f"p99 {one['refused_p99_seconds']} s; "
                         f"{one['refused_without_retry_after']} without Retry-After; "
                         f"normal again after {one['normal_again_seconds']} s"
                     ),
@@ -94,8 +95,8 @@ def _others(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             (
                 "random bodies",
                 (
-                    f"{one['bodies']:,} posted, {one['failed']} answered 5xx; {one['events_stored']:,} events "
-                    f"stored, {one['events_that_are_none']} of them break the schema"
+                    f"{one['bodies']:,} posted, {one['failed']} answered 5xx; "
+                    f"{one['events_stored']:,} events stored, {one['events_that_are_none']} of them break the schema"
                 ),
             )
         )
@@ -105,8 +106,10 @@ def _others(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             (
                 "long service",
                 (
-                    f"{one['seconds']} s, {one['requests']:,} requests, {sum(one['errors'].values())} errors; "
-                    f"memory {one['rss_mb_first']} → {one['rss_mb_last']} MB ({one['rss_growth_share']:+.1%})"
+                    f"{one['seconds']} s, {one['requests']:,} requests, "
+                    f"{sum(one['errors'].values())} errors; "
+                    f"memory {one['rss_mb_first']} → {one['rss_mb_last']} MB "
+                    f"({one['rss_growth_share']:+.1%})"
                 ),
             )
         )

@@ -73,13 +73,16 @@ def test_what_is_checked_at_the_end_of_a_transaction_is_undone_once_it_is_lost(e
     first = lease.take("a", 100, LIFE_US)
     other = sa.insert(LEASES).values(name="witness", holder="x", number=1, expires_at_us=0)
     lease.take("b", 200, LIFE_US)
-    with pytest.raises(LeaseLostError), engine.begin() as connection:
-        connection.execute(other)
-        lease.check(connection, first)
+
+    def write_by(number):
+        with engine.begin() as connection:
+            connection.execute(other)
+            lease.check(connection, number)
+
+    with pytest.raises(LeaseLostError):
+        write_by(first)
     assert Lease(engine, "witness").row() is None
-    with engine.begin() as connection:
-        connection.execute(other)
-        lease.check(connection, first + 1)
+    write_by(first + 1)
     assert Lease(engine, "witness").row() is not None
 
 

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from configs.errors import ConfigError
 from configs.home import Home
 from configs.settings import Settings, load_settings
-from features.errors import FeatureStoreError
+from features.errors import FeatureStoreError, LeaseLostError
 from features.packed_store import (
+    FENCE_MARK,
     PackedRow,
     PackedStore,
     open_packed_store,
@@ -384,3 +385,22 @@ PARTS = st.tuples(st.text("a1\x1e\x1f", max_size=4), st.text("a1\x1e\x1f", max_s
 def test_different_pairs_never_share_a_key(first: tuple[str, str], second: tuple[str, str]) -> None:
     keys = [packed_key(dict(zip("ab", pair, strict=True))) for pair in (first, second)]
     assert (keys[0] == keys[1]) is (first == second)
+
+
+def test_once_somebody_wrote_by_a_larger_number_nothing_is_written_by_a_smaller(store: PackedStore) -> None:
+    row = PackedRow("c1", NOW_US, b"first")
+    store.fence = lambda: 4
+    assert store.put_many(MEMORY, [row], ("seq", 1)) == 1
+    assert store.put_many(MEMORY, [row], ("seq", 2)) == 1
+    store.fence = lambda: 5
+    store.put_mark("seq", 3)
+    store.fence = lambda: 4
+    with pytest.raises(LeaseLostError):
+        store.put_many(MEMORY, [row._replace(value=b"late")], ("seq", 4))
+    with pytest.raises(LeaseLostError):
+        store.put_mark("seq", 4)
+    found = store.get(MEMORY, "c1", now_us=NOW_US, ttl_us=None)
+    assert found is not None
+    assert (found.value, store.mark("seq"), store.mark(FENCE_MARK)) == (b"first", 3, 5)
+    store.fence = None
+    assert store.put_many(MEMORY, [row]) == 1
