@@ -96,7 +96,8 @@ def _others(result: Mapping[str, Any]) -> list[tuple[str, str]]:
                 "random bodies",
                 (
                     f"{one['bodies']:,} posted, {one['failed']} answered 5xx; "
-                    f"{one['events_stored']:,} events stored, {one['events_that_are_none']} of them break the schema"
+                    f"{one['events_stored']:,} events stored, "
+                    f"{one['events_that_are_none']} of them break the schema"
                 ),
             )
         )

@@ -68,9 +68,9 @@ class EventRoutes:
         wanted = request.query_params.get("return")
         if wanted not in (None, "tags"):
             raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
-        # Before anything is read or parsed: to refuse must cost little.
-        self._writer.make_sure_of_room()
         body = await json_body(request, self._settings.max_body_bytes)
+        # Before it is parsed: to refuse must cost little. Left unread, it would cost the sender the reply.
+        self._writer.make_sure_of_room()
         posted = await self._parsed(body)
         done = self._writer.submit(posted, with_tags=wanted is not None)
         # Shielded: a sender that hangs up must not cancel what other senders' events wait with.

@@ -56,6 +56,7 @@ class Tagging:
         self._scorers = scorers
         self._renew_after_us = renew_after_us
         self._latest_us = 0
+        self._is_half_done = False
 
     @property
     def quiet_families(self) -> frozenset[str]:
@@ -93,6 +94,7 @@ class Tagging:
         Number of claims made.
         """
         now_us = self._not_before(now_us)
+        self._finish()
         scorer = self._scorers.scorer
         if scorer is None:
             self._live_tags.write({}, now_us, mark)
@@ -106,7 +108,9 @@ class Tagging:
 
     def expire(self, customers: Sequence[str], now_us: int) -> None:
         """Write down the expiries of customers who are not scored any more."""
-        self._move(customers, {}, self._not_before(now_us), "sweep", None)
+        now_us = self._not_before(now_us)
+        self._finish()
+        self._move(customers, {}, now_us, "sweep", None)
 
     def recover(self, now_us: int) -> int:
         """Bring the store up to what the ledger holds, before the first evaluation.
@@ -122,7 +126,14 @@ class Tagging:
         since_us = oldest if settled is None else max(settled - 1, oldest)
         claims = self._ledger.read(since_us=since_us)
         steps = self._ledger.read_transitions(since_us=since_us)
-        return adopt(self._live_tags, claims, steps, now_us)
+        mended = adopt(self._live_tags, claims, steps, now_us)
+        self._is_half_done = False
+        return mended
+
+    def _finish(self) -> None:
+        """Make good an evaluation whose claims were written and whose tags could not be."""
+        if self._is_half_done:
+            self.recover(self._latest_us)
 
     def _not_before(self, now_us: int) -> int:
         self._latest_us = max(self._latest_us, now_us)
@@ -169,11 +180,14 @@ class Tagging:
                 Transition(customer, one.tag_id, one.at_us, one.from_state, one.to_state, one.reason)
                 for one in step.changes
             ]
-        if claims or transitions:
-            self._ledger.record(claims, transitions)
+        if not (claims or transitions):
+            self._live_tags.write(changed, now_us, mark)
+            return 0
+        self._is_half_done = True
+        self._ledger.record(claims, transitions)
         self._live_tags.write(changed, now_us, mark)
-        if claims or transitions:
-            self._live_tags.settle(now_us)
+        self._live_tags.settle(now_us)
+        self._is_half_done = False
         return sum(not claim.is_control for claim in claims)
 
 
