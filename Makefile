@@ -11,6 +11,8 @@ STAMP := $(VENV)/installed.stamp
 # The machine's own certificates, as pip uses them: behind a company's proxy uv's built-in ones do not do.
 UV := UV_SYSTEM_CERTS=true $(BIN)/uv
 
+BENCHMARKS := import_events window_features training_set profile_refresh online_read stream serving live reliability
+
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -53,10 +55,7 @@ check: $(STAMP) ## Lint, format, types, import layers
 	$(BIN)/lint-imports
 
 bench: $(STAMP) ## Every benchmark; results in benchmarks/results/
-	@for file in benchmarks/*.py; do \
-	    case $$file in */__init__.py | */measurement.py | */featuretools_windows.py | */*_peer.py | */http_load.py | */peer_services.py | */webhook_receiver.py | */tree_engines.py | 'benchmarks/*.py') continue ;; esac; \
-	    echo "== $$file"; $(BIN)/python "$$file"; \
-	done
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
 
 lock: $(STAMP) ## Pin all dependencies anew within the bounds of pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

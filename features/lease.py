@@ -112,7 +112,8 @@ class Lease:
             values = {"holder": holder, "number": number, "expires_at_us": now_us + life_us}
             if row is None:
                 made = self._insert(LEASES).values(name=self.name, **values).on_conflict_do_nothing()
-                return number if connection.execute(made).rowcount == 1 else None
+                is_made = connection.execute(made.returning(LEASES.c.number)).first() is not None
+                return number if is_made else None
             if row.holder not in (NOBODY, holder) and now_us < row.expires_at_us and not is_gone(row.holder):
                 return None
             # Only if nobody took or renewed it since it was read.

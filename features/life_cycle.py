@@ -70,8 +70,12 @@ class TagRecord(msgspec.Struct, frozen=True):
     expires_at_us: int
 
     def is_live(self, now_us: int) -> bool:
-        """Tell whether the tag holds at ``now_us``: ``assigned_at <= now < expires_at``."""
-        return self.state in LIVE_STATES and self.assigned_at_us <= now_us < self.expires_at_us
+        """Tell whether the tag holds at ``now_us``: ``assigned_at <= now < expires_at``.
+
+        One that was renewed at a later instant than that, by a clock that was set back since, does not: it
+        would have longer to live than any tag may.
+        """
+        return self.state in LIVE_STATES and self.claimed_at_us <= now_us < self.expires_at_us
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -18,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitoring.audit import Entry
-from serving.errors import ApiError, Forbidden, InternalError, MethodNotAllowed, NotFound
+from serving.errors import ApiError, Forbidden, InternalError, MethodNotAllowed, NotFound, NotReady
 from serving.measures import Measures
 from serving.openapi import Operation
 from serving.outages import as_outage
@@ -93,6 +94,12 @@ class Envelope:
             await self._app(scope, receive, send_with_headers)
         except ApiError as error:
             await error_response(error, request_id)(scope, receive, send_with_headers)
+        # The service ends and could wait no longer.
+        except asyncio.CancelledError:
+            if not has_begun:
+                ends = NotReady("the service ends; send this again: nothing doubles", retry_after_seconds=1)
+                await error_response(ends, request_id)(scope, receive, send_with_headers)
+            raise
         # A part that does not answer, or a defect: the caller gets the error form, the log the trace.
         except Exception as error:
             outage = as_outage(error)

@@ -89,8 +89,6 @@ class EventRoutes:
         wanted = request.query_params.get("return")
         if wanted not in (None, "tags"):
             raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
-        # Before anything is read or parsed: to refuse must cost little.
-        self._writer.make_sure_of_room()
         body = await json_body(request, self._settings.max_body_bytes)
         key = request.headers.get("idempotency-key")
         if key is None:
@@ -125,6 +123,8 @@ class EventRoutes:
         return reply
 
     async def _stored(self, request: Request, body: bytes, wanted: str | None) -> Response:
+        # Before it is parsed: to refuse must cost little. Left unread, it would cost the sender the reply.
+        self._writer.make_sure_of_room()
         posted = await self._parsed(body)
         about(request, posted.columns["customer_id"])
         done = self._writer.submit(posted, with_tags=wanted is not None)

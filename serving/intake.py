@@ -317,7 +317,17 @@ def _read(decoder: msgspec.json.Decoder[Body], body: bytes, field: str, shape: s
 
 def _refusal(index: int, field: str, value: object, expected: str, raw: msgspec.Raw) -> Refusal:
     text = "" if value is None else shown(value)
-    return Refusal(Detail(index, field, text, expected), bytes(raw).decode("utf-8", "backslashreplace"))
+    detail = Detail(index, _legible(field), _legible(text), expected)
+    return Refusal(detail, bytes(raw).decode("utf-8", "backslashreplace"))
+
+
+def _legible(text: str) -> str:
+    r"""Write out halves of characters, which JSON can name and no text can hold.
+
+    >>> _legible("a\ud800")
+    'a\\ud800'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _explained(message: str, raw: msgspec.Raw) -> tuple[str, object, str]:

@@ -16,6 +16,7 @@ from features.errors import LeaseLostError
 from features.packed_store import PackedStore
 from serving.clock import Clock
 from serving.measures import Measures
+from serving.outages import part_of
 from serving.tagging import Tagging
 from serving.turns import Turns
 
@@ -32,6 +33,10 @@ LATE_SECONDS = 10.0
 
 STOP_SECONDS = 3.0
 """How long an orderly end goes on evaluating; what then remains is done at the next start."""
+
+
+OUTAGE_PAUSE_SECONDS = 1.0
+"""How long after a part did not answer it is asked again."""
 
 
 class _Since(NamedTuple):
@@ -105,7 +110,7 @@ class TagQueue:
         self._under_way: _Chunk | None = None
         self._latest_seq = 0
         self._thread: threading.Thread | None = None
-        self._is_stopping = False
+        self._is_stopping = self._is_pausing = False
         self._failure = ""
         measures.waiting_customers.set_function(lambda: self.waiting_customers)
         measures.tagging_lag.set_function(lambda: self.lag_seconds)
@@ -210,6 +215,9 @@ class TagQueue:
             with self._changed:
                 while not self._dirty and not self._is_stopping:
                     self._changed.wait()
+                if self._is_pausing and not self._is_stopping:
+                    self._is_pausing = False
+                    self._changed.wait_for(lambda: self._is_stopping, OUTAGE_PAUSE_SECONDS)
                 if not self._dirty:
                     return
             self._step()
@@ -253,14 +261,23 @@ class TagQueue:
         # Whoever holds the lease by now evaluates them.
         except LeaseLostError:
             self._failure = ""
-        # The events are safe; the sweep evaluates these customers again.
+        # The events are safe. A part that did not answer will again; else the sweep evaluates these.
         except Exception as error:
             self._measures.failures.labels("tagging").inc()
             self._failure = f"the last evaluation failed: {type(error).__name__}"
             logger.exception("tags could not be evaluated")
-            self._give_up(mark)
+            if part_of(error) and self._thread is not None:
+                self._put_back(chunk)
+            else:
+                self._give_up(mark)
         else:
             self._failure = ""
+
+    def _put_back(self, chunk: _Chunk) -> None:
+        with self._changed:
+            others = {name: since for name, since in self._dirty.items() if name not in chunk.customers}
+            self._dirty = dict.fromkeys(chunk.customers, chunk.since) | others
+            self._is_pausing = True
 
     def _give_up(self, mark: tuple[str, int]) -> None:
         try:

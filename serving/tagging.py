@@ -111,6 +111,7 @@ class Tagging:
         self._consent = consent
         self._news = news
         self._latest_us = 0
+        self._is_half_done = False
 
     @property
     def quiet_families(self) -> frozenset[str]:
@@ -148,6 +149,7 @@ class Tagging:
         Number of claims made.
         """
         now_us = self._not_before(now_us)
+        self._finish()
         scorer = self._scorers.scorer
         barred = self._barred(customers)
         if scorer is None:
@@ -163,7 +165,9 @@ class Tagging:
     def expire(self, customers: Sequence[str], now_us: int) -> None:
         """Write down the expiries of customers who are not scored any more."""
         barred = self._barred(customers)
-        self._move(customers, {}, self._not_before(now_us), "sweep", None, barred=barred)
+        now_us = self._not_before(now_us)
+        self._finish()
+        self._move(customers, {}, now_us, "sweep", None, barred=barred)
 
     def recover(self, now_us: int) -> int:
         """Bring the store up to what the ledger holds, before the first evaluation.
@@ -180,7 +184,14 @@ class Tagging:
         since_us = oldest if settled is None else max(settled - 1, oldest)
         claims = self._ledger.read(since_us=since_us)
         steps = self._ledger.read_transitions(since_us=since_us)
-        return adopt(self._live_tags, claims, steps, now_us)
+        mended = adopt(self._live_tags, claims, steps, now_us)
+        self._is_half_done = False
+        return mended
+
+    def _finish(self) -> None:
+        """Make good an evaluation whose claims were written and whose tags could not be."""
+        if self._is_half_done:
+            self.recover(self._latest_us)
 
     def _barred(self, customers: Sequence[str]) -> Collection[str]:
         return () if self._consent is None else self._consent.without_profiling(customers)
@@ -239,15 +250,20 @@ class Tagging:
                 for one in step.changes
             ]
         within = None if self._news is None else self._news.of(moves, scores or {}, now_us)
-        if within is not None:
-            self._ledger.record(claims, transitions, within=within)
-        elif claims or transitions:
+        if within is None and not (claims or transitions):
+            self._live_tags.write(changed, now_us, mark, stored)
+            return 0
+        self._is_half_done = True
+        if within is None:
             self._ledger.record(claims, transitions)
+        else:
+            self._ledger.record(claims, transitions, within=within)
         self._live_tags.write(changed, now_us, mark, stored)
         if within is not None and self._news is not None:
             self._news.told()
         if claims or transitions:
             self._live_tags.settle(now_us)
+        self._is_half_done = False
         return sum(not claim.is_control for claim in claims)
 
 

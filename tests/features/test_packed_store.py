@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from configs.errors import ConfigError
 from configs.home import Home
 from configs.settings import Settings, load_settings
-from features.errors import FeatureStoreError
+from features.errors import FeatureStoreError, LeaseLostError
 from features.packed_store import (
+    FENCE_MARK,
     PackedRow,
     PackedStore,
     open_packed_store,
@@ -403,3 +404,20 @@ def test_several_views_change_together(store: PackedStore) -> None:
     store.change_views({MEMORY: [newer, older], PROFILE: [PackedRow("3", NOW_US, b"")]}, {MEMORY: ["2", "9"]})
     assert store.get(MEMORY, "1", now_us=NOW_US, ttl_us=None) == newer
     assert (list(store.keys(MEMORY)), list(store.keys(PROFILE))) == (["1"], ["3"])
+def test_once_somebody_wrote_by_a_larger_number_nothing_is_written_by_a_smaller(store: PackedStore) -> None:
+    row = PackedRow("c1", NOW_US, b"first")
+    store.fence = lambda: 4
+    assert store.put_many(MEMORY, [row], ("seq", 1)) == 1
+    assert store.put_many(MEMORY, [row], ("seq", 2)) == 1
+    store.fence = lambda: 5
+    store.put_mark("seq", 3)
+    store.fence = lambda: 4
+    with pytest.raises(LeaseLostError):
+        store.put_many(MEMORY, [row._replace(value=b"late")], ("seq", 4))
+    with pytest.raises(LeaseLostError):
+        store.put_mark("seq", 4)
+    found = store.get(MEMORY, "c1", now_us=NOW_US, ttl_us=None)
+    assert found is not None
+    assert (found.value, store.mark("seq"), store.mark(FENCE_MARK)) == (b"first", 3, 5)
+    store.fence = None
+    assert store.put_many(MEMORY, [row]) == 1

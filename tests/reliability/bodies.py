@@ -19,7 +19,7 @@ FIELDS = (
 )
 REQUIRED = ("event_id", "customer_id", "event_type", "event_time", "ingested_at", "source")
 ODD_TEXTS = (
-    *("", " ", "\x00", "\x1f", "é" * 200, "a" * 300, "牛奶/ 二", "\ud800", "\u202e", "null", "-1", "🙂" * 33),
+    *("", " ", "\x00", "\x1f", "é" * 200, "a" * 300, "牛奶/ 二", "\ud800", "\u202e", "null", "-1"),
     *(
         "2026-02-30T00:00:00Z",
         "2017-11-01T00:00:00Z",

@@ -13,6 +13,9 @@ from tests.reliability.service import services, until
 from tests.reliability.stream import Senders, figures, settled
 from tests.serving.parts import Parts
 
+QUIET_SECONDS = 2.0
+"""In which what was posted is answered and evaluated."""
+
 BETWEEN = 60
 """Events acknowledged between one death and the next."""
 
@@ -40,7 +43,10 @@ def kill_in_mid_stream(home, *, kills, pauses=0, **stores):
             leading, other = pair if pair[0].is_leading() else pair[::-1]
             began = time.monotonic()
             if number >= kills:
-                os.kill(leading.process.pid, signal.SIGSTOP)
+                with senders.held():
+                    # Stopped within a transaction it would keep everybody else from writing.
+                    time.sleep(QUIET_SECONDS)
+                    os.kill(leading.process.pid, signal.SIGSTOP)
                 until(other.is_leading, 60)
                 takeovers.append(time.monotonic() - began)
                 os.kill(leading.process.pid, signal.SIGCONT)

@@ -88,6 +88,11 @@ class Poster:
         return reply
 
 
+def told(reply):
+    """Return a refusal's status, what it says, and whether it says when to come back."""
+    return reply.status_code, reply.json()["message"], "retry-after" in reply.headers
+
+
 def redis_stops_and_starts(home, folder, *, times):
     """Stop and start the Redis server of the online store while events are posted and customers asked for."""
     refused, recoveries = [], []
@@ -157,7 +162,7 @@ def disk_full(home, make_full, make_room):
             parts.close()
         code, _ = service.end()
     return found | {
-        "refusal": [refused.status_code, refused.json()["message"], "retry-after" in refused.headers],
+        "refusal": told(refused),
         "reads_meanwhile": reads,
         "integrity": intact,
         "recovery_seconds": round(recovery, 2),

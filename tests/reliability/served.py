@@ -1,10 +1,12 @@
 """Serves test parts under the wall clock, as one of several services on the same stores.
 
-Arguments: home, port. TAGTIDE_DATABASE_URL and TAGTIDE_REDIS_URL choose other stores than the home's own.
+Arguments: home, port, and the seconds that scoring shall take. TAGTIDE_DATABASE_URL and TAGTIDE_REDIS_URL
+choose other stores than the home's own.
 """
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from configs.home import open_home
@@ -14,18 +16,36 @@ from serving import server
 from serving.clock import WallClock
 from tests.serving.parts import Parts
 
+
+class Slow:
+    """A scorer that takes its time."""
+
+    def __init__(self, scorer, seconds):
+        self._scorer, self._seconds = scorer, seconds
+
+    def __getattr__(self, name):
+        return getattr(self._scorer, name)
+
+    def score_many(self, customers, now_us, **asked):
+        time.sleep(self._seconds)
+        return self._scorer.score_many(customers, now_us, **asked)
+
+
 if __name__ == "__main__":
     home = open_home(Path(sys.argv[1]), create=False)
     redis_url = os.environ.get("TAGTIDE_REDIS_URL")
 
     def make():
-        return Parts(
+        parts = Parts(
             home,
             clock=WallClock(),
             database_url=os.environ.get("TAGTIDE_DATABASE_URL"),
             store=RedisPackedStore(redis_url, PROJECT) if redis_url else None,
             is_shared=True,
-        ).app
+        )
+        if len(sys.argv) > 3:
+            parts.holder.scorer = Slow(parts.scorer, float(sys.argv[3]))
+        return parts.app
 
     def say() -> None:
         sys.stdout.write("started\n")

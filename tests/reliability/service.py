@@ -17,14 +17,15 @@ from pipelines.service_process import free_port
 from tests.serving.parts import HEADERS
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 90
+ACCEPTED = 'tagtide_events_total{result="accepted"}'
 
 
 class Service:
     """One process; ``url`` stays the same over its starts."""
 
-    def __init__(self, home, database_url=None, redis_url=None):
+    def __init__(self, home, database_url=None, redis_url=None, scoring_seconds=0):
         self.home = home
+        self.options = [str(scoring_seconds)] if scoring_seconds else []
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         stores = {"TAGTIDE_DATABASE_URL": database_url, "TAGTIDE_REDIS_URL": redis_url}
@@ -36,6 +37,7 @@ class Service:
     def begin(self):
         """Start the process without waiting for it."""
         command = [sys.executable, "-m", "tests.reliability.served", str(self.home.root), str(self.port)]
+        command += self.options
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True
@@ -71,6 +73,11 @@ class Service:
 
     def is_leading(self):
         return self.status()["parts"]["lease"]["detail"].startswith("this process")
+
+    def accepted_events(self):
+        with self.client() as client:
+            lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(ACCEPTED))
 
     def rss_mb(self):
         return psutil.Process(self.process.pid).memory_info().rss / 2**20

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -47,8 +48,9 @@ class Sent:
 class Sender(threading.Thread):
     """Posts batches in turn to some services; a batch is sent again until it is acknowledged."""
 
-    def __init__(self, number, urls, stopping, most=10**9, pause_seconds=0.0):
+    def __init__(self, number, urls, stopping, going, most=10**9, pause_seconds=0.0):
         super().__init__(daemon=True)
+        self.going = going
         self.number, self.urls, self.stopping = number, itertools.cycle(urls), stopping
         self.most, self.pause_seconds = most, pause_seconds
         self.sent = Sent()
@@ -57,6 +59,7 @@ class Sender(threading.Thread):
         numbers = itertools.count()
         with httpx.Client(headers=HEADERS, timeout=20, trust_env=False) as client:
             while not self.stopping.is_set() and len(self.sent.acknowledged) < self.most:
+                self.going.wait()
                 self.deliver(client, [made_event(self.number, next(numbers)) for _ in range(ROWS)])
                 self.stopping.wait(self.pause_seconds)
 
@@ -87,9 +90,10 @@ class Senders:
     """Several senders, between construction and `stop`."""
 
     def __init__(self, urls, count=2, **options):
-        self.stopping = threading.Event()
+        self.stopping, self.going = threading.Event(), threading.Event()
+        self.going.set()
         self.all = [
-            Sender(n, urls[n % len(urls) :] + urls[: n % len(urls)], self.stopping, **options)
+            Sender(n, urls[n % len(urls) :] + urls[: n % len(urls)], self.stopping, self.going, **options)
             for n in range(count)
         ]
         for one in self.all:
@@ -102,6 +106,15 @@ class Senders:
         """Return what tells whether so many more events were acknowledged since."""
         target = self.acknowledged() + more
         return lambda: self.acknowledged() >= target
+
+    @contextmanager
+    def held(self):
+        """Let nobody begin to post meanwhile."""
+        self.going.clear()
+        try:
+            yield
+        finally:
+            self.going.set()
 
     def stop(self):
         self.stopping.set()

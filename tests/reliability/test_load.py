@@ -28,8 +28,9 @@ def test_so_it_is_after_half_a_minute_of_four_times_its_capacity(service):
 
 
 def test_asked_to_end_it_answers_what_is_under_way_and_leaves_no_process(home):
-    with services(home) as (service,):
+    with services(home, scoring_seconds=1.0) as (service,):
         found = stop_under_way(service)
+    assert found["under_way"] == found["requests"]
     assert found["statuses"] == {"202": found["requests"]}
     assert (found["exit_code"], found["orphans"]) == (0, 0)
     assert found["seconds"] < 10

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs.home import open_home
+from features.errors import FeatureStoreError
 from serving.live_tags import LiveTags
 from serving.tagging import Tagging
 from tests.serving.parts import DAY_US, START_US, Holder, Parts
@@ -125,3 +126,33 @@ def test_controls_are_not_taken_for_tags(home):
     assert life.parts.ledger.read().height > 0
     assert life.tagging.recover(START_US) == 0
     life.close()
+
+
+class Unreachable(LiveTags):
+    """Cannot be written to while it is out of reach."""
+
+    is_out = False
+
+    def write(self, changed, now_us, mark):
+        if self.is_out:
+            raise FeatureStoreError("no answer")
+        super().write(changed, now_us, mark)
+
+
+def test_where_the_store_did_not_answer_the_next_evaluation_claims_nothing_twice_without_a_restart(home):
+    parts = Parts(home)
+    scorer, tags = ListScorer(), Unreachable(parts.store)
+    tagging = Tagging(tags, parts.ledger, Holder(scorer), renew_after_us=DAY_US)
+    scorer.tags = [tag("MILK")]
+    tags.is_out = True
+    with pytest.raises(FeatureStoreError):
+        tagging.evaluate(["c1"], START_US, origin="event")
+    with pytest.raises(FeatureStoreError):
+        tagging.evaluate(["c2"], START_US + 1, origin="event")
+    tags.is_out = False
+    for seconds in range(2, 5):
+        tagging.evaluate(["c1", "c2"], START_US + seconds * 1_000_000, origin="event")
+    assert sorted(parts.claims()["customer_id"]) == ["c1", "c2"]
+    assert parts.ledger.read_transitions().height == 2
+    assert set(tags.live(["c1", "c2"], START_US + 5_000_000)) == {"c1", "c2"}
+    parts.close()

@@ -193,3 +193,13 @@ def test_every_row_is_admitted_or_refused_once_whatever_it_holds(events, clock):
 def test_any_body_is_read_or_refused_as_a_request(body):
     with contextlib.suppress(BadRequest, InvalidRequest):
         read_posted(body, arrival_us=ARRIVAL_US, clock="wall", most=10)
+
+
+def test_half_a_character_is_refused_legibly():
+    good = {"event_id": "1", "customer_id": "c1", "event_type": "view", "event_time": 1}
+    body = json.dumps({"events": [good | {"customer_id": "\ud800"}, {"\udc99": 1}]}).encode()
+    read = read_posted(body, arrival_us=0, clock="wall", most=10)
+    assert sorted(read.refused) == [0, 1]
+    for refusal in read.refused.values():
+        for text in (refusal.detail.field, refusal.detail.value, refusal.detail.expected, refusal.raw):
+            assert not any("\ud800" <= sign <= "\udfff" for sign in text)

@@ -1,7 +1,9 @@
 import threading
+import time
 
 import pytest
 
+from features.errors import FeatureStoreError
 from serving.clock import ReplayClock
 from serving.live_tags import LiveTags
 from serving.measures import Measures
@@ -20,12 +22,16 @@ class Evaluations:
         self.gate.set()
         self.began = threading.Event()
         self.fails = False
+        self.outages = 0
 
     def evaluate(self, customers, now_us, *, origin, mark):
         self.began.set()
         assert self.gate.wait(20)
         if self.fails:
             raise RuntimeError("broke")
+        if self.outages:
+            self.outages -= 1
+            raise FeatureStoreError("no answer")
         self.chunks.append(list(customers))
         self.store.put_mark(*mark)
 
@@ -136,6 +142,18 @@ def test_a_failed_evaluation_is_told_and_does_not_hold_up_the_rest(parts):
     parts.tagging.fails = False
     parts.queue.add(["a"], 2, 2)
     parts.queue.drain()
+    assert parts.queue.problem == ""
+
+
+def test_where_a_part_did_not_answer_the_same_customers_are_evaluated_once_it_does(parts):
+    parts.tagging.outages = 2
+    parts.queue.add(["a", "b"], 1, 2)
+    parts.queue.start()
+    deadline = time.monotonic() + 20
+    while parts.store.mark(TAGGED_MARK) != 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert parts.store.mark(TAGGED_MARK) == 2
+    assert parts.tagging.chunks == [["a", "b"]]
     assert parts.queue.problem == ""
 
 
