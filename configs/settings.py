@@ -25,7 +25,8 @@ NOT_SETTINGS = frozenset({"TAGTIDE_DATA", "TAGTIDE_HOME"})
 class Settings(BaseModel):
     """Everything that can be configured, with its unit in the name.
 
-    Secrets (``api_token``, ``redis_url``, ``database_url``, ``erasure_key``) come from the environment only.
+    Secrets (``api_token``, ``redis_url``, ``database_url``, ``erasure_key``, ``id_key``) come from the
+    environment only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,9 @@ class Settings(BaseModel):
     max_batch_ids: int = Field(ge=1, le=100_000, description="most ids of one prediction request")
     max_body_bytes: int = Field(ge=1024, description="largest request body read")
     audit: bool = Field(description="whether reads and changes are written into the audit log")
+    pseudonymous_ids: bool = Field(
+        description="whether customers' ids are replaced by keyed hashes before anything is stored"
+    )
     api_token: SecretStr | None = Field(
         default=None, description="bearer token of scope admin of the HTTP service; environment only"
     )
@@ -70,6 +74,10 @@ class Settings(BaseModel):
         default=None,
         min_length=16,
         description="secret that erased ids are hashed with; environment only; default: HOME/erasure.key",
+    )
+
+    id_key: SecretStr | None = Field(
+        default=None, min_length=16, description="secret of pseudonymous ids; environment only"
     )
 
     @field_validator("time_zone")
@@ -95,7 +103,7 @@ class Settings(BaseModel):
         return timedelta(hours=self.lateness_allowance_hours)
 
 
-ENVIRONMENT_ONLY = frozenset({"api_token", "redis_url", "database_url", "erasure_key"})
+ENVIRONMENT_ONLY = frozenset({"api_token", "redis_url", "database_url", "erasure_key", "id_key"})
 
 
 @dataclass(frozen=True)

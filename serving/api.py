@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 
@@ -57,6 +57,7 @@ def create_app(
     tokens: TokenFile | None = None,
     audit: AuditWriter | None = None,
     eraser: Eraser | None = None,
+    kept_ids: Callable[[Sequence[str]], list[str]] | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
 
@@ -86,6 +87,8 @@ def create_app(
         Writes down who reads and changes what.
     eraser
         Erases customers; without one there is no route that does.
+    kept_ids
+        Turns ids as they are posted into ids as they are stored; None: they are stored as they are posted.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def create_app(
     answers = Answers(live_tags, scorers, clock, identities)
     readers = Readers()
     endpoints: list[Endpoints] = [
-        EventRoutes(settings, clock, writer, answers, readers),
+        EventRoutes(settings, clock, writer, answers, readers, kept_ids),
         CustomerRoutes(settings, answers, readers),
     ]
     if eraser is not None:

@@ -50,7 +50,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     """
     store = open_packed_store(home, settings)
     engine = open_engine(settings.database_url, home)
-    resolver = open_resolver(home, engine, settings.erasure_key)
+    resolver = open_resolver(home, engine, settings)
     lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
     jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
     stored_ids = StoredIds(lake)
@@ -83,7 +83,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         watch,
         WallClock() if settings.clock == "wall" else ReplayClock(start_of_replay(store, log, lake)),
         refresh=refresh,
-        quarantine=Quarantine(home.quarantine, resolver.barred),
+        quarantine=Quarantine(home.quarantine, resolver.barred, resolver.hidden),
         identities=resolver,
         guard=online.together,
         watch=watch.check,
@@ -92,6 +92,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         tokens=TokenFile(home.tokens),
         audit=audit_writer(home, settings, engine, resolver),
         eraser=Erasures(home, settings, resolver),
+        kept_ids=resolver.kept if settings.pseudonymous_ids else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -55,8 +56,15 @@ class EventRoutes:
     )
 
     def __init__(
-        self, settings: Settings, clock: Clock, writer: Writer, answers: Answers, readers: Readers
+        self,
+        settings: Settings,
+        clock: Clock,
+        writer: Writer,
+        answers: Answers,
+        readers: Readers,
+        kept_ids: Callable[[Sequence[str]], list[str]] | None = None,
     ) -> None:
+        self._kept_ids = kept_ids
         self._settings = settings
         self._clock = clock
         self._writer = writer
@@ -70,7 +78,10 @@ class EventRoutes:
             raise InvalidRequest("unknown ?return", [Detail(None, "return", shown(wanted), "tags")])
         body = await json_body(request, self._settings.max_body_bytes)
         posted = await self._parsed(body)
-        about(request, posted.columns["customer_id"])
+        given: list[str] = posted.columns["customer_id"]
+        about(request, given)
+        if self._kept_ids is not None:
+            posted.columns["customer_id"] = self._kept_ids(given)
         done = self._writer.submit(posted, with_tags=wanted is not None)
         # Shielded: a sender that hangs up must not cancel what other senders' events wait with.
         written = await asyncio.shield(asyncio.wrap_future(done))
@@ -78,7 +89,11 @@ class EventRoutes:
             raise InvalidRequest("no event could be taken", written.errors)
         customers: list[CustomerTags] | msgspec.UnsetType = msgspec.UNSET
         if wanted is not None:
-            customers = await self._readers.run(lambda: self._answers.tags(written.customers))
+            asked_as = dict(zip(posted.columns["customer_id"], given, strict=True))
+            tagged = await self._readers.run(lambda: self._answers.tags(written.customers))
+            customers = [
+                CustomerTags(asked_as.get(one.customer_id, one.customer_id), one.tags) for one in tagged
+            ]
         reply = EventsReply(
             accepted=written.accepted,
             duplicates=written.duplicates,
