@@ -14,6 +14,9 @@ from features.windows import IntArray
 MARK = ":"
 """Parts the name of a space from an id in it: ``pos:1098``."""
 
+POSTED_SPACES = ("external_userid", "unionid")
+"""Spaces whose ids may be given in a field of that name instead of a customer's id."""
+
 FEW_ROWS = 20_000
 """Up to this many ids are looked up one by one: a join would first have to read every merged id."""
 
@@ -104,8 +107,10 @@ class Spaces:
         prefixed = self.as_prefixed(text)
         if self.pseudonym is None:
             return prefixed
-        own, rest = self.parted(prefixed)
-        return own + self.pseudonym(rest)
+        head, mark, rest = prefixed.partition(MARK)
+        # These may be used before they came up, and must give the same pseudonyms afterwards.
+        is_marked = mark and (head in self._rank or head in POSTED_SPACES)
+        return f"{head}{MARK}{self.pseudonym(rest)}" if is_marked else self.pseudonym(prefixed)
 
     def as_prefixed(self, text: str) -> str:
         """Return an id with the prefix of its space, whatever stands for it otherwise."""

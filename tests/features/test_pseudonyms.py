@@ -73,6 +73,13 @@ def test_every_way_of_writing_an_id_has_one_pseudonym_within_its_space() -> None
     assert [SHOP.canonical(text) for text in expected] == expected
 
 
+def test_an_id_of_a_platform_has_the_same_pseudonym_before_and_after_its_space_came_up() -> None:
+    before = Spaces(pseudonym=OF)
+    after = before.with_one(Space("unionid", "unionid:", is_source=False))
+    assert before.canonical("unionid:U-1") == after.canonical("unionid:U-1") == f"unionid:{OF('U-1')}"
+    assert before.canonical("13800138000:x") == OF("13800138000:x")
+
+
 def test_links_join_pseudonyms_and_any_plain_id_finds_them() -> None:
     links = pl.DataFrame({"left": [OF("17")], "right": [f"unionid:{OF('U-1')}"]})
     resolution = Resolution(SHOP, links)
