@@ -46,6 +46,11 @@ class Home:
         return self.root / "erasure.key"
 
     @property
+    def id_marker(self) -> Path:
+        """Says that customers' ids are kept as pseudonyms, and by which key."""
+        return self.root / "ids.json"
+
+    @property
     def tokens(self) -> Path:
         """Hashes of the bearer tokens that `tagtide tokens` made."""
         return self.root / "tokens.json"

@@ -78,6 +78,9 @@ class Settings(BaseModel):
         ge=1, le=60, description="how long the receiver of a message may take"
     )
     audit: bool = Field(description="whether reads and changes are written into the audit log")
+    pseudonymous_ids: bool = Field(
+        description="whether customers' ids are replaced by keyed hashes before anything is stored"
+    )
     api_token: SecretStr | None = Field(
         default=None, description="bearer token of scope admin of the HTTP service; environment only"
     )
@@ -98,6 +101,10 @@ class Settings(BaseModel):
         default=None,
         min_length=16,
         description="what messages are signed with, several separated by commas; environment only",
+    )
+
+    id_key: SecretStr | None = Field(
+        default=None, min_length=16, description="secret of pseudonymous ids; environment only"
     )
 
     @field_validator("time_zone")
@@ -137,7 +144,7 @@ class Settings(BaseModel):
 
 
 ENVIRONMENT_ONLY = frozenset(
-    {"api_token", "redis_url", "database_url", "erasure_key", "webhook_url", "webhook_secret"}
+    {"api_token", "redis_url", "database_url", "erasure_key", "webhook_url", "webhook_secret", "id_key"}
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,9 +48,17 @@ class Spaces:
 
     Every id has one canonical text: the prefix of its space and the id itself. It may also be written with
     its space's name: where ``web`` was imported first, ``web:17`` is ``17``.
+
+    Parameters
+    ----------
+    spaces
+        Of the home.
+    pseudonym
+        What stands for an id in its canonical text; None: the id itself.
     """
 
-    def __init__(self, spaces: Iterable[Space] = ()) -> None:
+    def __init__(self, spaces: Iterable[Space] = (), pseudonym: Callable[[str], str] | None = None) -> None:
+        self.pseudonym = pseudonym
         self.by_name: Mapping[str, Space] = {space.name: space for space in spaces}
         self._aliases = {
             space.name: space.prefix for space in self.by_name.values() if space.prefix != space.name + MARK
@@ -63,7 +71,7 @@ class Spaces:
 
     def with_one(self, space: Space) -> Spaces:
         """Return these spaces and one more, in the place of one of its name."""
-        return Spaces({**self.by_name, space.name: space}.values())
+        return Spaces({**self.by_name, space.name: space}.values(), self.pseudonym)
 
     @property
     def sources(self) -> list[str]:
@@ -73,7 +81,7 @@ class Spaces:
     @property
     def is_plain(self) -> bool:
         """Whether every id is its own canonical text."""
-        return not self._aliases
+        return not self._aliases and self.pseudonym is None
 
     def named_by(self, text: str) -> str | None:
         """Return the space whose name an id begins with, or None.
@@ -96,11 +104,26 @@ class Spaces:
         >>> shop.canonical("web:17"), shop.canonical("17"), shop.canonical("pos:17")
         ('17', '17', 'pos:17')
         """
+        prefixed = self.as_prefixed(text)
+        if self.pseudonym is None:
+            return prefixed
+        head, mark, rest = prefixed.partition(MARK)
+        # These may be used before they came up, and must give the same pseudonyms afterwards.
+        is_marked = mark and (head in self._rank or head in POSTED_SPACES)
+        return f"{head}{MARK}{self.pseudonym(rest)}" if is_marked else self.pseudonym(prefixed)
+
+    def as_prefixed(self, text: str) -> str:
+        """Return an id with the prefix of its space, whatever stands for it otherwise."""
         head, mark, rest = text.partition(MARK)
         return self._aliases[head] + rest if mark and head in self._aliases else text
 
     def canonical_column(self, ids: pl.Series) -> pl.Series:
         """Return ids as Tagtide writes them; null stays null."""
+        if self.pseudonym is not None:
+            distinct = ids.unique().drop_nulls().to_list()
+            written = {text: self.canonical(text) for text in distinct}
+            changed = {text: one for text, one in written.items() if one != text}
+            return ids.replace(list(changed), list(changed.values())) if changed else ids
         column = pl.col(ids.name)
         for name, prefix in self._aliases.items():
             bare = pl.col(ids.name).str.strip_prefix(name + MARK)

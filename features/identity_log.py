@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
@@ -88,6 +88,8 @@ class Identities:
     ----------
     engine
         From `features.event_log.open_engine`. Tables are made if they are not there.
+    pseudonym
+        See `features.identities.Spaces`.
 
     Raises
     ------
@@ -95,14 +97,15 @@ class Identities:
         If the database refuses; so does every method.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, pseudonym: Callable[[str], str] | None = None) -> None:
         self._engine = engine
+        self._pseudonym = pseudonym
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._lock = threading.Lock()
         self._version: tuple[int, int] | None = None
         self._version_sql = str(VERSION.compile(engine, compile_kwargs={"literal_binds": True}))
         self._lines = pl.DataFrame(schema=LOG_SCHEMA)
-        self._resolution = Resolution()
+        self._resolution = Resolution(Spaces(pseudonym=pseudonym))
         with self._transaction() as connection:
             for table in METADATA.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
@@ -237,7 +240,8 @@ class Identities:
             )
             spaces = connection.execute(sa.select(SPACES).order_by(SPACES.c.number))
             new = pl.DataFrame([tuple(line) for line in lines], schema=LOG_SCHEMA, orient="row")
-            named = Spaces(Space(row.name, row.prefix, is_source=row.is_source) for row in spaces)
+            known_spaces = [Space(row.name, row.prefix, is_source=row.is_source) for row in spaces]
+            named = Spaces(known_spaces, self._pseudonym)
         self._lines = pl.concat([known, new])
         self._resolution = Resolution(named, _in_force(self._lines))
         self._version = version

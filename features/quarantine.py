@@ -35,6 +35,9 @@ as Tagtide writes it, where that could be told."""
 Barred = Callable[[pl.DataFrame], pl.Series]
 """Rows (``value expected raw customer_id``) to booleans."""
 
+Hidden = Callable[[pl.DataFrame], pl.DataFrame]
+"""Rows (``value expected raw customer_id``) to the same rows with less in them."""
+
 IDENTITY = ("source", "file", "row", "field", "raw")
 """What makes two refusals the same one, met again."""
 
@@ -48,11 +51,14 @@ class Quarantine:
         The folder. Nothing is created before the first `append`.
     barred
         Which rows are not to be kept, for they hold an erased customer's id; None: all may.
+    hidden
+        Makes of rows what may be kept of them; None: they are kept as they are.
     """
 
-    def __init__(self, root: Path, barred: Barred | None = None) -> None:
+    def __init__(self, root: Path, barred: Barred | None = None, hidden: Hidden | None = None) -> None:
         self.root = root
         self._barred = barred
+        self._hidden = hidden
 
     def append(self, source: str, rows: pl.DataFrame, at: datetime) -> int:
         """Keep refused rows, except those kept already.
@@ -83,6 +89,8 @@ class Quarantine:
                 whole = whole.with_columns(pl.lit(None, pl.String).alias(name))
         if self._barred is not None:
             whole = whole.filter(~self._barred(whole))
+        if self._hidden is not None:
+            whole = self._hidden(whole)
         with self._writing():
             return self._keep(source, whole)
 

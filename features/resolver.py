@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import polars as pl
 import sqlalchemy as sa
-from pydantic import SecretStr
 
 from configs.home import Home
+from configs.settings import Settings
+from features.event_limits import ID_BYTES_MAX
 from features.identities import Resolution
 from features.identity_log import Identities
+from features.pseudonyms import hidden, open_pseudonyms
 from features.refused_ids import IdPlaces, rows_naming
 from features.tombstones import ErasureKeys, Tombstones
 
@@ -84,20 +86,42 @@ class Resolver:
         )
         return naming & ~is_new.fill_null(value=False)
 
+    def hidden(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return refused rows as they may be kept; see `features.pseudonyms.hidden`."""
+        return hidden(rows, self.resolution().spaces)
 
-def open_resolver(home: Home, engine: sa.Engine, erasure_key: SecretStr | None) -> Resolver:
+    def kept(self, ids: Sequence[str]) -> list[str]:
+        """Return ids as they are stored: pseudonyms where the home keeps those, else as they came.
+
+        What can be no id stays as it is, for the door to refuse.
+        """
+        spaces = self.resolution().spaces
+        if spaces.pseudonym is None:
+            return list(ids)
+        return [
+            spaces.canonical(one) if len(one.encode()) <= ID_BYTES_MAX and one.isprintable() else one
+            for one in ids
+        ]
+
+
+def open_resolver(home: Home, engine: sa.Engine, settings: Settings) -> Resolver:
     """Open links and tombstones of a home.
 
     Parameters
     ----------
     engine
         From `features.event_log.open_engine`.
-    erasure_key
-        The setting of that name.
+    settings
+        Their ``erasure_key`` hashes what is erased, ``pseudonymous_ids`` and ``id_key`` say what stands for
+        ids.
 
     Raises
     ------
     IdentityError
-        If the tables cannot be made.
+        If the tables cannot be made, or the home keeps ids otherwise than the settings say.
+    ConfigError
+        If ids are to be pseudonyms and there is no key.
     """
-    return Resolver(Identities(engine), Tombstones(engine, ErasureKeys(home, erasure_key)))
+    pseudonyms = open_pseudonyms(home, settings, engine)
+    tombstones = Tombstones(engine, ErasureKeys(home, settings.erasure_key))
+    return Resolver(Identities(engine, pseudonyms), tombstones)

@@ -24,7 +24,7 @@ from features.events import (
     shown_texts,
 )
 from features.expressions import TIME, evaluate, referenced
-from features.identities import MARK, Spaces
+from features.identities import MARK, Space, Spaces
 from features.local_time import end_of_local_days, from_local_times
 from features.mapping import SourceMapping, check_mapping, load_mapping
 from features.tables import ROW, RawTable, open_table, quoted
@@ -180,7 +180,7 @@ def events_of(
     is_today = pl.col("is_day") & (pl.col("event_time") > now) & (pl.col("event_time") <= now + ONE_DAY)
     due = sound.filter(~is_today)
     if "event_id" not in mapping.columns:
-        due = due.with_columns(event_id=_content_ids(due, table))
+        due = due.with_columns(event_id=_content_ids(_as_kept(due, mapping, ids.spaces), table))
     door = admit(due.select(pl.col(ROW).alias("row"), *EVENT_SCHEMA), future_skew=future_skew)
     passed = due.filter(~pl.col(ROW).is_in(door.refused["row"].implode()))
     ahead = passed.filter(pl.col("event_time") > now + future_skew)
@@ -196,6 +196,7 @@ def events_of(
     refused = pl.concat([_explained(failed, mapping, table), door.refused, too_early, misnamed])
     whose = stamped.select(pl.col(ROW).alias("row"), "customer_id", "event_time")
     known = placed(refused, table, whose)
+    passed = _as_kept(passed, mapping, ids.spaces)
     return SourceRows(
         good=passed.select(list(EVENT_SCHEMA)).with_columns(pl.col("quantity").fill_null(1)),
         positions=passed[ROW],
@@ -209,6 +210,17 @@ def events_of(
         adjusted_missing=int(passed["is_missing"].sum()),
         table=table,
     )
+
+
+def _as_kept(rows: pl.DataFrame, mapping: SourceMapping, spaces: Spaces) -> pl.DataFrame:
+    """Put pseudonyms in the place of ids, where the home keeps those."""
+    if spaces.pseudonym is None:
+        return rows
+    for name in mapping.identities:
+        if name not in spaces.by_name:
+            spaces = spaces.with_one(Space(name, name + MARK, is_source=False))
+    columns = ["customer_id", *(IDENTITY_PREFIX + name for name in mapping.identities)]
+    return rows.with_columns(spaces.canonical_column(rows[name]) for name in columns)
 
 
 def placed(refused: pl.DataFrame, table: RawTable, whose: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,10 +44,20 @@ AUDIT = sa.Table(
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("key_name", sa.String(16), nullable=False),
     sa.Column("hash", sa.String(64), nullable=False),
-    sa.Index("audit_by_time", "at_us"),
-    sa.Index("audit_by_customer", "customer_hash"),
+    sa.Index(
+        "audit_by_customer",
+        "customer_hash",
+        sqlite_where=sa.text("customer_hash IS NOT NULL"),
+        postgresql_where=sa.text("customer_hash IS NOT NULL"),
+    ),
 )
 CONTENT = [column.name for column in AUDIT.columns if column.name != "hash"]
+
+INSERT = {
+    dialect: f"INSERT INTO audit ({', '.join(AUDIT.columns.keys())}) "
+    f"VALUES ({', '.join([mark] * len(AUDIT.columns))})"
+    for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
+}
 
 ONLY_GROWS = "the audit log only grows"
 REFUSE = f"BEGIN SELECT RAISE(ABORT, '{ONLY_GROWS}'); END"
@@ -150,7 +161,7 @@ class AuditLog:
         self._spaces = spaces
         with self._transaction() as connection:
             connection.execute(CreateTable(AUDIT, if_not_exists=True))
-            for index in sorted(AUDIT.indexes, key=lambda one: str(one.name)):
+            for index in AUDIT.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
             self._make_rules(connection)
 
@@ -170,21 +181,22 @@ class AuditLog:
             for entry in entries:
                 seq += 1
                 whose = None if entry.customer is None else spaces.canonical(entry.customer)
-                row = {
-                    "seq": seq,
-                    "at_us": entry.at_us,
-                    "who": entry.who,
-                    "what": entry.what,
-                    "detail": entry.detail,
-                    "customers": entry.customers,
-                    "customer_hash": None if whose is None else _hashed(customer, whose),
-                    "request_id": entry.request_id,
-                    "status": entry.status,
-                    "key_name": key.name,
-                }
-                before = row["hash"] = _link(chain, before, row)
-                rows.append(row)
-            connection.execute(sa.insert(AUDIT), rows)
+                content = (
+                    seq,
+                    entry.at_us,
+                    entry.who,
+                    entry.what,
+                    entry.detail,
+                    entry.customers,
+                    None if whose is None else _keyed(customer, whose.encode()),
+                    entry.request_id,
+                    entry.status,
+                    key.name,
+                )
+                before = _link(chain, before, content)
+                rows.append((*content, before))
+            # By the driver's own hand: a third of the price of the statement's.
+            connection.exec_driver_sql(INSERT[self._engine.dialect.name], rows)
 
     def read(
         self,
@@ -214,7 +226,7 @@ class AuditLog:
             query = query.where(AUDIT.c.what == what)
         if customers is not None:
             keys = [_derived(key, CUSTOMER) for key in self._keys.known()]
-            hashes = [_hashed(key, one) for key in keys for one in customers]
+            hashes = [_keyed(key, one.encode()) for key in keys for one in customers]
             query = query.where(AUDIT.c.customer_hash.in_(hashes))
         with self._transaction() as connection:
             found = connection.execute(query if last is None else query.limit(last)).mappings().all()
@@ -242,7 +254,7 @@ class AuditLog:
                 problem = f"line {seq + 1} is missing"
             elif row["key_name"] not in chains:
                 problem = f"line {row['seq']} was written with a key that is not there"
-            elif _link(chains[row["key_name"]], before, row) != row["hash"]:
+            elif _link(chains[row["key_name"]], before, [row[name] for name in CONTENT]) != row["hash"]:
                 problem = f"line {row['seq']} is not what was written"
             elif row["seq"] == expected[0] and row["hash"] != expected[1]:
                 problem = f"line {row['seq']} is not the one that was noted"
@@ -296,13 +308,13 @@ def _derived(key: ErasureKey, purpose: bytes) -> bytes:
     return hmac.digest(key.secret, purpose, "sha256")
 
 
-def _hashed(key: bytes, customer: str) -> str:
-    return hmac.digest(key, customer.encode(), "sha256").hex()
+def _keyed(key: bytes, content: bytes) -> str:
+    # Several times faster than an HMAC, and made for being keyed.
+    return hashlib.blake2b(content, key=key, digest_size=32).hexdigest()
 
 
-def _link(key: bytes, before: str, row: dict[str, Any]) -> str:
-    content = msgspec.json.encode([before, *(row[name] for name in CONTENT)])
-    return hmac.digest(key, content, "sha256").hex()
+def _link(key: bytes, before: str, content: Sequence[Any]) -> str:
+    return _keyed(key, msgspec.json.encode([before, *content]))
 
 
 def _head_of(text: str | None) -> tuple[int, str]:

@@ -103,7 +103,7 @@ def verify_command(
 def opened(home: Home, settings: Settings) -> Iterator[tuple[AuditLog, Callable[[], Resolution]]]:
     """Open the audit log of a home, and who is who in it."""
     with open_database(home, settings) as engine:
-        resolver = open_resolver(home, engine, settings.erasure_key)
+        resolver = open_resolver(home, engine, settings)
         keys = ErasureKeys(home, settings.erasure_key)
         yield AuditLog(engine, keys, lambda: resolver.resolution().spaces), resolver.resolution
 

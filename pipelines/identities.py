@@ -18,6 +18,7 @@ from features.identities import MARK, Space, Spaces
 from features.identity_log import Identities
 from features.lake import Lake
 from features.mapping import SOURCE_NAME
+from features.pseudonyms import open_pseudonyms
 from pipelines.audit import by_command, record
 from pipelines.current_lake import lake_up_to_date, open_database
 from pipelines.errors import CommandError
@@ -146,7 +147,7 @@ def shown(home: Home, settings: Settings, customer: str) -> dict[str, Any]:
     """
     lake_up_to_date(home, settings)
     with open_database(home, settings) as engine:
-        identities = Identities(engine)
+        identities = Identities(engine, open_pseudonyms(home, settings, engine))
         resolution, log = identities.resolution(), identities.log()
     members = resolution.members(customer)
     spaces = resolution.spaces
@@ -184,7 +185,7 @@ def _known_id(home: Home, identities: Identities, text: str, *, may_begin_space:
     if may_begin_space and SOURCE_NAME.fullmatch(head):
         require_unambiguous(Lake(home.lake), head)
         identities.settle(Space(head, head + MARK, is_source=False))
-        return text
+        return identities.resolution().spaces.canonical(text)
     raise CommandError(
         f"id {text!r}: no space {head!r} has come up{did_you_mean(head, spaces.by_name)}",
         _next_step(spaces, text),

@@ -142,7 +142,7 @@ def import_source(
         If links or tombstones cannot be read or written.
     """
     with SharedLock(home.jobs_lock).together(), open_database(home, settings) as engine:
-        resolver = open_resolver(home, engine, settings.erasure_key)
+        resolver = open_resolver(home, engine, settings)
         report, pairs = _take_in(home, settings, mapping, resolver, now, until, history, environ, progress)
     if not pairs.is_empty():
         with _step(progress, "linking ids"):
@@ -190,7 +190,7 @@ def _take_in(
         whose = rows.good.select(rows.positions.alias("row"), "customer_id", "event_time")
         found = pl.concat([rows.refused, placed(conflicts, table, whose)])
         places = IdPlaces.of(filled, ids.prefix, ids.spaces)
-        refused = found.filter(~resolver.barred(found, places))
+        refused = resolver.hidden(found.filter(~resolver.barred(found, places)))
         quarantined_new = Quarantine(home.quarantine).append(mapping.source, refused, now)
     seconds = time.perf_counter() - started
     considered = rows.read - rows.left_out - rows.erased - (found.height - refused.height)

@@ -18,6 +18,7 @@ from features.identity_log import Identities
 from features.lake import Lake
 from features.packed_store import PackedStore, open_packed_store
 from features.parked import Parked
+from features.pseudonyms import open_pseudonyms
 from pipelines.current_lake import open_database
 
 LINKS_MARK = "identity_log_seq"
@@ -67,7 +68,8 @@ def change_links(
     """
     jobs, online = SharedLock(home.jobs_lock), SharedLock(home.online_lock)
     with jobs.alone(on_wait), online.alone(on_wait), open_database(home, settings) as engine:
-        identities, log = Identities(engine), EventLog(engine)
+        identities = Identities(engine, open_pseudonyms(home, settings, engine))
+        log = EventLog(engine)
         with contextlib.closing(open_packed_store(home, settings)) as store:
             if store.mark(LINKS_MARK) is None:
                 store.put_mark(LINKS_MARK, _last_line(identities))

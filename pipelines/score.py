@@ -218,7 +218,7 @@ def _open_permissions(home: Home, settings: Settings) -> Iterator[Permissions]:
     from serving.permissions import Permissions
 
     with open_database(home, settings) as engine:
-        links = open_resolver(home, engine, settings.erasure_key)
+        links = open_resolver(home, engine, settings)
         yield Permissions(Consent(engine), Contacts(engine), links, settings)
 
 

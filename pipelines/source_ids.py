@@ -106,7 +106,7 @@ def settled_ids(home: Home, settings: Settings, mapping: SourceMapping) -> Sourc
         As `source_space` and `record_space`.
     """
     with SharedLock(home.jobs_lock).together(), open_database(home, settings) as engine:
-        resolver = open_resolver(home, engine, settings.erasure_key)
+        resolver = open_resolver(home, engine, settings)
         ids = ids_of(home, resolver, mapping)
         if mapping.source not in resolver.resolution().spaces.sources:
             lake = lake_up_to_date(home, settings)
@@ -154,7 +154,7 @@ def link_identities(
 
     def add(engine: sa.Engine, identities: Identities) -> None:
         nonlocal added
-        resolver = open_resolver(home, engine, settings.erasure_key)
+        resolver = open_resolver(home, engine, settings)
         covered = [resolver.cover(pairs[side], pairs["event_time"]) for side in ("left", "right")]
         for name in mapping.identities:
             if name not in resolver.resolution().spaces.by_name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -75,6 +75,7 @@ def create_app(
     audit: AuditWriter | None = None,
     eraser: Eraser | None = None,
     leadership: Leadership | None = None,
+    kept_ids: Callable[[Sequence[str]], list[str]] | None = None,
 ) -> Starlette:
     """Assemble the service out of its parts. Nothing runs before the application's lifespan begins.
 
@@ -114,6 +115,8 @@ def create_app(
         Erases customers; without one there is no route that does.
     leadership
         Settles which of several services on the same stores does what only one may; None: there is only this.
+    kept_ids
+        Turns ids as they are posted into ids as they are stored; None: they are stored as they are posted.
 
     Returns
     -------
@@ -180,7 +183,7 @@ def create_app(
     )
     readers = Readers()
     endpoints: list[Endpoints] = [
-        EventRoutes(settings, clock, writer, answers, readers, replies),
+        EventRoutes(settings, clock, writer, answers, readers, replies, kept_ids),
         CustomerRoutes(settings, answers, readers),
         TagRoutes(live_tags, scorers, clock, names, answers, readers),
     ]

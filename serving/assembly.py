@@ -60,7 +60,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
     store = open_packed_store(home, settings)
     engine = open_engine(settings.database_url, home)
     with one_at_a_time(engine):
-        resolver = open_resolver(home, engine, settings.erasure_key)
+        resolver = open_resolver(home, engine, settings)
         lake, ledger = Lake(home.lake, resolver), Ledger(engine, resolver)
         stored_ids = StoredIds(lake)
         log, lease = EventLog(engine, stored_ids), Lease(engine, STREAM_LEASE)
@@ -101,7 +101,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         watch,
         clock,
         refresh=refresh,
-        quarantine=Quarantine(home.quarantine, resolver.barred),
+        quarantine=Quarantine(home.quarantine, resolver.barred, resolver.hidden),
         identities=resolver,
         outreach=outreach,
         names=names,
@@ -115,6 +115,7 @@ def assemble(home: Home, settings: Settings, *, needs_models: bool = True) -> St
         audit=audit,
         eraser=Erasures(home, settings, resolver),
         leadership=Leadership(lease, store, home.processes),
+        kept_ids=resolver.kept if settings.pseudonymous_ids else None,
     )
 
 

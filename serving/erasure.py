@@ -269,7 +269,7 @@ def erase(
 
 
 def _erased(home: Home, settings: Settings, engine: sa.Engine, customer: str, now: datetime) -> Receipt:
-    resolver = open_resolver(home, engine, settings.erasure_key)
+    resolver = open_resolver(home, engine, settings)
     resolution = resolver.resolution()
     members = resolution.members(customer)
     was_buried = bool(resolver.tombstones.until(members))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -75,7 +76,9 @@ class EventRoutes:
         answers: Answers,
         readers: Readers,
         replies: IdempotentReplies | None = None,
+        kept_ids: Callable[[Sequence[str]], list[str]] | None = None,
     ) -> None:
+        self._kept_ids = kept_ids
         self._settings = settings
         self._clock = clock
         self._writer = writer
@@ -119,14 +122,19 @@ class EventRoutes:
         except ApiError:
             await self._readers.run(lambda: replies.release(key))
             raise
-        await self._readers.run(lambda: replies.keep(key, bytes(reply.body)))
+        # A reply may hold ids as they were posted. Not kept, a repeated post is carried out again: nothing doubles.
+        if self._kept_ids is None:
+            await self._readers.run(lambda: replies.keep(key, bytes(reply.body)))
         return reply
 
     async def _stored(self, request: Request, body: bytes, wanted: str | None) -> Response:
         # Before it is parsed: to refuse must cost little. Left unread, it would cost the sender the reply.
         self._writer.make_sure_of_room()
         posted = await self._parsed(body)
-        about(request, posted.columns["customer_id"])
+        given: list[str] = posted.columns["customer_id"]
+        about(request, given)
+        if self._kept_ids is not None:
+            posted.columns["customer_id"] = self._kept_ids(given)
         done = self._writer.submit(posted, with_tags=wanted is not None)
         # Shielded: a sender that hangs up must not cancel what other senders' events wait with.
         written = await asyncio.shield(asyncio.wrap_future(done))
@@ -134,7 +142,11 @@ class EventRoutes:
             raise InvalidRequest("no event could be taken", written.errors)
         customers: list[CustomerTags] | msgspec.UnsetType = msgspec.UNSET
         if wanted is not None:
-            customers = await self._readers.run(lambda: self._answers.tags(written.customers), is_urgent=True)
+            asked_as = dict(zip(posted.columns["customer_id"], given, strict=True))
+            tagged = await self._readers.run(lambda: self._answers.tags(written.customers), is_urgent=True)
+            customers = [
+                CustomerTags(asked_as.get(one.customer_id, one.customer_id), one.tags) for one in tagged
+            ]
         reply = EventsReply(
             accepted=written.accepted,
             duplicates=written.duplicates,

@@ -160,12 +160,10 @@ def read_posted(body: bytes, *, arrival_us: int, clock: ClockKind, most: int) ->
         # Nearly always every row is of the right form, and the body is read at once.
         events: list[PostedEvent | None] = [*_request.decode(body).events]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Counted before any row is looked at: to explain one costs far more than to read it.
+        _require_count(len(raw_rows.rows), most)
         events = [_read_row(index, raw, refused) for index, raw in enumerate(raw_rows.rows)]
-    if not 1 <= len(events) <= most:
-        raise InvalidRequest(
-            f"a request carries 1 to {most} events",
-            [Detail(None, "events", str(len(events)), f"1 to {most}")],
-        )
+    _require_count(len(events), most)
     index: list[int] = []
     good: list[PostedEvent] = []
     customers: list[str] = []
@@ -190,6 +188,13 @@ def read_posted(body: bytes, *, arrival_us: int, clock: ClockKind, most: int) ->
         for name in EVENT_SCHEMA
     }
     return Posted(raw_rows, columns, index, refused)
+
+
+def _require_count(count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise InvalidRequest(
+            f"a request carries 1 to {most} events", [Detail(None, "events", str(count), f"1 to {most}")]
+        )
 
 
 def admit_posted(posts: Sequence[Posted], *, future_skew: timedelta) -> Intake:

@@ -84,10 +84,10 @@ def test_a_misspelt_time_zone_is_answered_with_the_nearest_one(tmp_path: Path):
 
 
 def test_secrets_are_masked_on_the_screen_and_in_every_rendering(tmp_path: Path):
-    secrets = {f"TAGTIDE_{name.upper()}": f"hush-{name}" for name in ENVIRONMENT_ONLY}
+    secrets = {f"TAGTIDE_{name.upper()}": f"hush-hush-hush-{name}" for name in ENVIRONMENT_ONLY}
     loaded = load_settings(tmp_path, secrets)
     assert loaded.settings.api_token is not None
-    assert loaded.settings.api_token.get_secret_value() == "hush-api_token"
+    assert loaded.settings.api_token.get_secret_value() == "hush-hush-hush-api_token"
     for text in (str(loaded.shown()), repr(loaded), str(loaded.settings), loaded.settings.model_dump_json()):
         assert "hush" not in text
     shown = {name: (value, origin) for name, value, origin in loaded.shown()}

@@ -85,3 +85,15 @@ def test_processes_share_it_and_one_that_dies_gives_it_back(tmp_path: Path) -> N
     thread.join(10)
     process.join()
     assert order == ["alone"]
+
+
+def test_who_waits_for_so_long_at_most_gives_up_and_lets_others_in_again(tmp_path: Path) -> None:
+    one, other = SharedLock(tmp_path / "lock"), SharedLock(tmp_path / "lock")
+    waits: list[bool] = []
+    with one.together():
+        with pytest.raises(TimeoutError), other.alone(lambda: waits.append(True), 0.1):
+            pytest.fail("it was let in")
+        with SharedLock(tmp_path / "lock").together():
+            assert waits == [True]
+    with other.alone(None, 0.1):
+        pass

@@ -404,6 +404,8 @@ def test_several_views_change_together(store: PackedStore) -> None:
     store.change_views({MEMORY: [newer, older], PROFILE: [PackedRow("3", NOW_US, b"")]}, {MEMORY: ["2", "9"]})
     assert store.get(MEMORY, "1", now_us=NOW_US, ttl_us=None) == newer
     assert (list(store.keys(MEMORY)), list(store.keys(PROFILE))) == (["1"], ["3"])
+
+
 def test_once_somebody_wrote_by_a_larger_number_nothing_is_written_by_a_smaller(store: PackedStore) -> None:
     row = PackedRow("c1", NOW_US, b"first")
     store.fence = lambda: 4

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from configs.home import Home
+from configs.settings import load_settings
 from features.event_log import open_engine
 from features.events import INSTANT
 from features.identities import Space
@@ -22,7 +23,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def resolver(home: Home) -> Iterator[Resolver]:
     engine = open_engine(None, home)
-    made = open_resolver(home, engine, None)
+    made = open_resolver(home, engine, load_settings(home.root, {}).settings)
     made.identities.settle(Space("web", "", is_source=True))
     made.identities.settle(Space("pos", "pos:", is_source=True))
     made.identities.link("7", "pos:8", why="", at=NOON)

@@ -206,7 +206,7 @@ def test_somebody_unknown_is_said_to_be_unknown_and_leaves_nothing(filled: Home,
     assert not any(one in str(raised.value) + raised.value.next_step for one in [*IDS, "Zq7x", OTHER])
     assert found(home, chosen) == before
     engine = open_engine(None, home)
-    assert not open_resolver(home, engine, None).tombstones.is_any()
+    assert not open_resolver(home, engine, settings_of(home)).tombstones.is_any()
     engine.dispose()
 
 
@@ -220,7 +220,7 @@ def test_what_happens_later_is_a_new_customers_history(filled: Home, tmp_path: P
     assert (report.stored, report.erased) == (1, 3)
     assert Lake(home.lake).read(customers=[WEB_ID])["event_id"].to_list() == ["new"]
     engine = open_engine(None, home)
-    resolver = open_resolver(home, engine, None)
+    resolver = open_resolver(home, engine, settings_of(home))
     posted = frame(
         [event(n, customer_id=f"pos:{POS_ID}", event_time=LATER + timedelta(hours=n)) for n in (0, 1)]
     )
@@ -250,7 +250,7 @@ def test_an_erasure_that_was_cut_short_is_completed_under_all_ids(filled: Home, 
     with pytest.raises(Exception, match="cannot be read"):
         do(home, chosen)
     engine = open_engine(None, home)
-    resolver = open_resolver(home, engine, None)
+    resolver = open_resolver(home, engine, settings_of(home))
     assert set(resolver.tombstones.until(resolver.resolution().members(WEB_ID))) == {
         WEB_ID,
         f"pos:{POS_ID}",
@@ -350,5 +350,5 @@ def test_with_a_key_of_the_environment_no_key_lies_in_the_home(home: Home, tmp_p
     keyed = load_settings(home.root, environ).settings
     assert import_source(home, keyed, mapping, now=NOW).erased == 3
     engine = open_engine(None, home)
-    assert isinstance(open_resolver(home, engine, keyed.erasure_key).tombstones, Tombstones)
+    assert isinstance(open_resolver(home, engine, keyed).tombstones, Tombstones)
     engine.dispose()

@@ -125,6 +125,7 @@ def test_somebody_under_several_ids_is_one_customer_until_erased_and_then_nobody
             "scores/",
         ):
             assert any(place in name for name in named), place
+        assert not any(place in name for name in named for place in ("mlflow/", "bundles/"))
 
         erased = shop.run("erase", f"unionid:{UNIONID}", "--yes", "--json")
         assert erased.code == 0, erased.err

@@ -1,6 +1,7 @@
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,6 +10,7 @@ from pipelines.errors import MachineError, MissingStepError
 from pipelines.serve import changed, curl_example, serve
 from pipelines.service_process import ServiceProcess, free_port, new_token
 from serving.errors import ServingError
+from serving.tokens import TokenFile
 from tests.serving.parts import settings_of
 
 
@@ -21,6 +23,21 @@ def test_without_a_token_it_does_not_start_and_says_how_to_make_one(home):
     with pytest.raises(ConfigError, match="TAGTIDE_API_TOKEN") as refused:
         serve(home, settings, may_be_reached=False, on_started=never)
     assert "token_urlsafe" in refused.value.next_step
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.7", "::"])
+@pytest.mark.parametrize("may_be_reached", [False, True])
+def test_no_address_is_listened_on_without_a_token(home, host, may_be_reached):
+    settings = settings_of(home).model_copy(update={"api_token": None, "serve_host": host})
+    with pytest.raises(ConfigError, match="no bearer token is set"):
+        serve(home, settings, may_be_reached=may_be_reached, on_started=never)
+
+
+def test_a_token_of_the_home_is_enough(home):
+    TokenFile(home.tokens).add("scrm", "write", now=datetime.now(UTC))
+    settings = settings_of(home).model_copy(update={"api_token": None})
+    with pytest.raises(MissingStepError, match="no model is published"):
+        serve(home, settings, may_be_reached=False, on_started=never)
 
 
 def test_without_published_models_it_names_the_step_that_is_missing(home):

@@ -29,13 +29,13 @@ AT = datetime(2024, 5, 1, tzinfo=UTC)
 class PeopleParts(Parts):
     """A service that knows who is who."""
 
-    def __init__(self, home: Home) -> None:
-        super().__init__(home)
-        self.resolver = open_resolver(home, self.engine, None)
+    def __init__(self, home: Home, **changes: str) -> None:
+        super().__init__(home, **changes)
+        self.resolver = open_resolver(home, self.engine, self.settings)
         self.resolver.identities.settle(Space("web", "", is_source=True))
         self.resolver.identities.settle(Space("pos", "pos:", is_source=True))
         self.ledger = Ledger(self.engine, self.resolver)
-        self.quarantine = Quarantine(home.quarantine, self.resolver.barred)
+        self.quarantine = Quarantine(home.quarantine, self.resolver.barred, self.resolver.hidden)
         keys = ErasureKeys(home, None)
         self.audit = AuditLog(self.engine, keys, lambda: self.resolver.resolution().spaces)
         self.app = create_app(
@@ -49,6 +49,7 @@ class PeopleParts(Parts):
             quarantine=self.quarantine,
             identities=self.resolver,
             guard=SharedLock(home.online_lock).together,
+            kept_ids=self.resolver.kept,
             eraser=Erasures(home, self.settings, self.resolver, within_seconds=0.2),
             tokens=TokenFile(home.tokens),
             audit=AuditWriter(self.audit, every_seconds=0.02),

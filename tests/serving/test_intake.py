@@ -1,5 +1,6 @@
 import contextlib
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -136,6 +137,16 @@ def test_requests_led_through_the_door_together_keep_their_own_rows_and_refusals
         ["event_type"],
         [""],
     ]
+
+
+def test_too_many_rows_are_counted_before_one_is_explained():
+    body = b'{"events": [' + b"0," * 400_000 + b"0]}"
+    began = time.process_time()
+    with pytest.raises(InvalidRequest) as refused:
+        read_posted(body, arrival_us=ARRIVAL_US, clock="wall", most=1000)
+    assert refused.value.details[0].value == "400001"
+    # To explain so many would take tens of seconds.
+    assert time.process_time() - began < 2
 
 
 def test_ids_are_a_list_of_texts():
