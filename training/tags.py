@@ -17,7 +17,7 @@ from features.tags import TagFamily
 from features.windows import IntArray
 from training.artifact import Bundle
 from training.calibration import Calibrator, fit_calibrator, fit_tempered
-from training.contract import Certificate, Claims, Prior, certify, choose_thresholds, learn_prior
+from training.contract import Certificate, Claims, Prior, certify_in_steps, choose_thresholds, learn_prior
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.model_inputs import dtypes_of
 from training.sufficiency import require_claims
@@ -79,8 +79,9 @@ OBSERVED_PARAMETERS: dict[str, Any] = {
 }
 """Of whether there will be anything to see."""
 
-AIM_ABOVE = 0.1
-"""How far above the promise thresholds aim, in slacks: the lowest of many is good partly by luck."""
+AIMS_ABOVE = (0.1, 0.5, 1.0)
+"""How far above the promise thresholds aim, in slacks: the lowest of many is good partly by luck. The first
+is what is wanted, the others what is left of the small tags where it cannot be carried."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,12 @@ class FittedTags:
         contract = self.family.contract
         if precision is not None:
             contract = contract.model_copy(update={"precision": precision})
-        aim = min(contract.precision + AIM_ABOVE * contract.slack, 1.0)
-        tags = len(self.names)
-        thresholds = choose_thresholds(self.choosing, tags, contract, self.choosing_rates, self.prior, aim)
+        aims = [min(contract.precision + above * contract.slack, 1.0) for above in AIMS_ABOVE]
+        tags, rates = len(self.names), self.choosing_rates
+        steps = (choose_thresholds(self.choosing, tags, contract, rates, self.prior, aim) for aim in aims)
         known = np.isin(self.names, list(self.bundle.keys))
-        return certify(
-            self.certifying, self.names, thresholds, self.certifying_rates, contract, self.prior, known
+        return certify_in_steps(
+            self.certifying, self.names, steps, self.certifying_rates, contract, self.prior, known
         )
 
     def under(self, certificates: Sequence[Certificate]) -> Bundle:
