@@ -19,6 +19,7 @@ from features.customer_rows import (
 from features.definitions import (
     CUSTOMER_SERVICES,
     EVERY_SERVICE,
+    PAIR_SERVICES,
     FeatureDefinition,
     FloatArray,
     ratio,
@@ -72,7 +73,7 @@ def catalogue() -> list[FeatureDefinition]:
     unit="orders",
     services={
         **dict.fromkeys(SHORT_WINDOWS, CUSTOMER_SERVICES),
-        **dict.fromkeys((HOUR_72, DAY_7), CONTEXT_SERVICES),
+        **dict.fromkeys((HOUR_24, HOUR_72, DAY_7), CONTEXT_SERVICES),
         **dict.fromkeys((DAY_30, DAY_90), EVERY_SERVICE),
         **dict.fromkeys((DAY_365, LIFETIME), AGEING_SERVICES),
     },
@@ -88,7 +89,8 @@ def order_count(rows: CustomerRows, window: Window) -> IntArray:
     (*WINDOWS, LIFETIME),
     unit="minor units",
     services={
-        **dict.fromkeys((HOUR_72, DAY_7), CUSTOMER_SERVICES),
+        HOUR_72: CONTEXT_SERVICES,
+        DAY_7: CUSTOMER_SERVICES,
         **dict.fromkeys((DAY_30, DAY_90), WORTH_SERVICES),
         **dict.fromkeys((DAY_365, LIFETIME), AGEING_SERVICES),
     },
@@ -104,10 +106,9 @@ def spend(rows: CustomerRows, window: Window) -> IntArray:
     (*WINDOWS, LIFETIME),
     unit="lines",
     services={
-        HOUR_72: CONTEXT_SERVICES,
-        DAY_7: CUSTOMER_SERVICES,
-        DAY_30: EVERY_SERVICE,
-        DAY_90: WORTH_SERVICES,
+        HOUR_24: PAIR_SERVICES,
+        **dict.fromkeys((HOUR_72, DAY_7), CONTEXT_SERVICES),
+        **dict.fromkeys((DAY_30, DAY_90), EVERY_SERVICE),
     },
     phrase=Phrase("bought {value} {window}", "bought nothing {window}", Topic.SPENDING),
 )

@@ -229,14 +229,14 @@ def train_family(
     from training.tag_data import tag_data
     from training.tag_evaluation import observed_scores, score_part
     from training.tag_model import TagModel
-    from training.tags import PARAMETERS, ROUNDS, train_tags
+    from training.tags import fitted_on, train_tags, usual_parameters
 
     claims = bench.claims(family)
     _require_outcomes(bench, family, claims)
     join = partial(training_frame, home, settings, family.service, progress=say)
     data = tag_data(bench.judge, family, bench.rows_of(family), claims, join)
     task = f"tags-{family.family}"
-    defaults = PARAMETERS | {"rounds": ROUNDS}
+    defaults = usual_parameters(int(fitted_on(data).sum()))
     found = search.of(task, tag_rows(family, data), defaults, settings, say) if search else None
     say(f"training tags of family {family.family} on {len(data.keys):,} claims")
     bundle = train_tags(

@@ -17,7 +17,7 @@ from features.tags import TagFamily
 from features.windows import IntArray
 from training.artifact import Bundle
 from training.calibration import Calibrator, fit_calibrator, fit_tempered
-from training.contract import Certificate, Claims, Prior, certify, choose_thresholds, learn_prior
+from training.contract import Certificate, Claims, Prior, certify_in_steps, choose_thresholds, learn_prior
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.model_inputs import dtypes_of
 from training.sufficiency import require_claims
@@ -43,26 +43,45 @@ LEAST_POSITIVES_OF_KEY = 30
 
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
-    "learning_rate": 0.08,
-    "num_leaves": 31,
+    "learning_rate": 0.05,
+    "num_leaves": 63,
     "max_bin": 127,
-    "min_data_in_leaf": 100,
+    "min_data_in_leaf": 300,
     "feature_fraction": 0.6,
     "bagging_fraction": 0.6,
     "bagging_freq": 1,
     "lambda_l2": 5.0,
-    "cat_smooth": 50.0,
-    "cat_l2": 20.0,
-    "max_cat_threshold": 16,
+    "cat_smooth": 500.0,
+    "cat_l2": 200.0,
+    "max_cat_threshold": 8,
     "deterministic": True,
     "force_row_wise": True,
     "verbose": -1,
 }
-ROUNDS = 160
-OBSERVED_ROUNDS = 80
+ROUNDS = 200
 
-AIM_ABOVE = 0.1
-"""How far above the promise thresholds aim, in slacks: the lowest of many is good partly by luck."""
+FEW_CLAIMS = 100_000
+"""Claims to fit on, from which on a model may be as fine as `PARAMETERS` allow."""
+FEW_PARAMETERS: dict[str, Any] = {
+    "learning_rate": 0.04,
+    "num_leaves": 9,
+    "min_data_in_leaf": 200,
+    "rounds": 160,
+}
+"""Of a model of fewer: with as many leaves it learns the luck of the customers that it was fitted on, and
+promises later ones too much."""
+
+OBSERVED_PARAMETERS: dict[str, Any] = {
+    "learning_rate": 0.08,
+    "num_leaves": 31,
+    "min_data_in_leaf": 100,
+    "rounds": 80,
+}
+"""Of whether there will be anything to see."""
+
+AIMS_ABOVE = (0.1, 0.5, 1.0)
+"""How far above the promise thresholds aim, in slacks: the lowest of many is good partly by luck. The first
+is what is wanted, the others what is left of the small tags where it cannot be carried."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +116,12 @@ class FittedTags:
         contract = self.family.contract
         if precision is not None:
             contract = contract.model_copy(update={"precision": precision})
-        aim = min(contract.precision + AIM_ABOVE * contract.slack, 1.0)
-        tags = len(self.names)
-        thresholds = choose_thresholds(self.choosing, tags, contract, self.choosing_rates, self.prior, aim)
+        aims = [min(contract.precision + above * contract.slack, 1.0) for above in AIMS_ABOVE]
+        tags, rates = len(self.names), self.choosing_rates
+        steps = (choose_thresholds(self.choosing, tags, contract, rates, self.prior, aim) for aim in aims)
         known = np.isin(self.names, list(self.bundle.keys))
-        return certify(
-            self.certifying, self.names, thresholds, self.certifying_rates, contract, self.prior, known
+        return certify_in_steps(
+            self.certifying, self.names, steps, self.certifying_rates, contract, self.prior, known
         )
 
     def under(self, certificates: Sequence[Certificate]) -> Bundle:
@@ -110,6 +129,21 @@ class FittedTags:
         known = {*self.bundle.keys, *([""] if self.family.key is None else [])}
         told = [one.to_json() for one in certificates if one.claims or one.tag in known]
         return replace(self.bundle, content={**self.bundle.content, "contract": told})
+
+
+def usual_parameters(claims: int) -> dict[str, Any]:
+    """Return the parameters of a model of so many claims, ``rounds`` included.
+
+    >>> usual_parameters(1_000_000)["num_leaves"], usual_parameters(12_000)["num_leaves"]
+    (63, 9)
+    """
+    usual = PARAMETERS | {"rounds": ROUNDS}
+    return usual if claims >= FEW_CLAIMS else usual | FEW_PARAMETERS
+
+
+def fitted_on(data: TagData) -> npt.NDArray[np.bool_]:
+    """Return which claims a family's model is fitted on: the observed ones of the fitting slice."""
+    return np.asarray(data.in_part(FIT) & (data.outcome != UNOBSERVED))
 
 
 def fit_tags(
@@ -136,7 +170,7 @@ def fit_tags(
     as_of
         ISO instant the model belongs to.
     parameters
-        Of the tags' own model, in place of those of `PARAMETERS` and ``rounds``; None: those as they are.
+        Of the tags' own model, in place of `usual_parameters`; None: those as they are.
 
     Raises
     ------
@@ -146,14 +180,14 @@ def fit_tags(
     require_claims(family.family, data.rows.part[data.pairs.row], data.outcome, LEAST_POSITIVES)
     names = [""] if family.key is None else list(history.columns.texts(family.key))
     code = data.pairs.code
-    fit = data.in_part(FIT) & (data.outcome != UNOBSERVED)
+    fit = fitted_on(data)
     frequent = (
         np.bincount(code[fit & (data.outcome == CONFIRMED)], minlength=len(names)) >= LEAST_POSITIVES_OF_KEY
     )
     keys = [] if family.key is None else [names[number] for number in np.flatnonzero(frequent)]
     inputs = _inputs(family, data, bool(keys))
 
-    used = PARAMETERS | {"rounds": ROUNDS} | dict(parameters or {})
+    used = usual_parameters(int(fit.sum())) | dict(parameters or {})
     matrix = _tag_matrix(data, inputs, keys, fit)
     models, features = {TAG: _fit(matrix, data.outcome[fit], inputs, seed, threads, used)}, {TAG: inputs}
     del matrix
@@ -161,7 +195,7 @@ def fit_tags(
         wanted = list(data.customers)
         part = data.rows.part == FIT
         matrix = design_matrix(wanted, {name: data.customers[name][part] for name in wanted})
-        plain = PARAMETERS | {"rounds": OBSERVED_ROUNDS}
+        plain = PARAMETERS | OBSERVED_PARAMETERS
         models[OBSERVED] = _fit(matrix, data.observed[part], wanted, seed, threads, plain)
         features[OBSERVED] = wanted
 

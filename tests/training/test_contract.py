@@ -21,6 +21,7 @@ from training.contract import (
     Prior,
     Thresholds,
     certify,
+    certify_in_steps,
     choose_thresholds,
     design_effect,
     intra_cluster_correlation,
@@ -350,6 +351,51 @@ def test_a_pool_that_breaks_its_promise_takes_every_small_tag_with_it() -> None:
 def test_a_pool_needs_support_as_well() -> None:
     found = certified_as_a_pool(claims_of(0.9, outcomes(40, 5)), 1)
     assert found[0].reason == "support 45 of all tags with few claims; expected 50"
+
+
+def certified_in_steps(parts: dict[float, npt.NDArray[np.int8]], steps: list[float]) -> list[Certificate]:
+    """What small tags prove whose claims of some scores came true as told, with thresholds tried in order."""
+    claims = joined(*(claims_of(score, outcome) for score, outcome in parts.items()))
+    claims = Claims(np.arange(len(claims.tag)) % 20, *list(vars(claims).values())[1:])
+    found = certify_in_steps(
+        claims,
+        [str(tag) for tag in range(20)],
+        [thresholds_of([step] * 20, alone=False, expected=0.81) for step in steps],
+        np.full(20, 0.2),
+        CONTRACT,
+        Prior(640.0, 0.0),
+        np.ones(20, bool),
+    )
+    assert len({one.threshold for one in found}) == 1
+    return found
+
+
+def test_a_pool_that_misses_its_bound_falls_back_to_the_lowest_stricter_threshold_that_carries_it() -> None:
+    parts = {0.95: outcomes(180, 20), 0.85: outcomes(180, 20), 0.75: outcomes(60, 140)}
+    found = certified_in_steps(parts, [0.7, 0.8, 0.9])
+    assert found[0].threshold == 0.8
+    assert all(one.certified for one in found)
+    assert not any(one.certified for one in certified_in_steps(parts, [0.7]))
+
+
+def test_the_thresholds_wanted_are_taken_where_the_pool_carries_them_whatever_stricter_ones_would() -> None:
+    found = certified_in_steps({0.95: outcomes(100, 100), 0.75: outcomes(900, 20)}, [0.7, 0.8, 0.9])
+    assert found[0].threshold == 0.7
+    assert all(one.certified for one in found)
+
+
+def test_a_second_trial_has_to_be_surer_than_the_first() -> None:
+    parts = {0.85: outcomes(160, 40), 0.75: outcomes(40, 160)}
+    assert lower_bound(parts[0.85] == CONFIRMED, np.arange(200), 0.975) < 0.75
+    assert lower_bound(parts[0.85] == CONFIRMED, np.arange(200), 0.9) > 0.75
+    assert not any(one.certified for one in certified_in_steps(parts, [0.7, 0.8]))
+    assert all(one.certified for one in certified_in_steps(parts, [0.8]))
+
+
+def test_a_family_that_can_carry_no_threshold_is_told_why_at_the_one_wanted() -> None:
+    found = certified_in_steps({0.95: outcomes(20, 180), 0.75: outcomes(60, 140)}, [0.7, 0.8, 0.9])
+    assert {one.threshold for one in found} == {0.7}
+    assert not any(one.certified for one in found)
 
 
 def test_the_pool_speaks_for_a_common_tag_without_claims_and_for_no_other() -> None:
