@@ -25,7 +25,8 @@ NOT_SETTINGS = frozenset({"TAGTIDE_DATA", "TAGTIDE_HOME"})
 class Settings(BaseModel):
     """Everything that can be configured, with its unit in the name.
 
-    Secrets (``api_token``, ``redis_url``, ``database_url``, ``erasure_key``) come from the environment only.
+    Secrets (``api_token``, ``redis_url``, ``database_url``, ``erasure_key``, ``wecom_corp_id``,
+    ``wecom_secret``) come from the environment only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +71,12 @@ class Settings(BaseModel):
         min_length=16,
         description="secret that erased ids are hashed with; environment only; default: HOME/erasure.key",
     )
+    wecom_corp_id: SecretStr | None = Field(
+        default=None, description="WeCom corporation that tags are pushed to; environment only"
+    )
+    wecom_secret: SecretStr | None = Field(
+        default=None, description="secret of its customer-contact application; environment only"
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -94,7 +101,9 @@ class Settings(BaseModel):
         return timedelta(hours=self.lateness_allowance_hours)
 
 
-ENVIRONMENT_ONLY = frozenset({"api_token", "redis_url", "database_url", "erasure_key"})
+ENVIRONMENT_ONLY = frozenset(
+    {"api_token", "redis_url", "database_url", "erasure_key", "wecom_corp_id", "wecom_secret"}
+)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from pipelines import (
     segments,
     serve,
     train,
+    wecom,
 )
 from pipelines.invocation import DEFAULT_HOME, Invocation, JsonFlag
 
@@ -116,6 +117,7 @@ app.command("retention", rich_help_panel="Customers")(retention.command)
 app.command("roi", rich_help_panel="Customers")(roi.command)
 app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
+app.add_typer(wecom.app, name="wecom", rich_help_panel="Service")
 app.command("monitor", rich_help_panel="Service")(monitor.command)
 config_app.command("show")(config_show.command)
 app.add_typer(config_app, name="config", rich_help_panel="Start here")

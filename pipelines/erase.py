@@ -33,6 +33,7 @@ from pipelines.errors import CommandError
 from pipelines.invocation import Invocation, JsonFlag
 from serving.idempotency import IdempotentReplies
 from serving.wecom_removals import take_tags_off
+from serving.wecom_state import WecomState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -113,6 +114,7 @@ def erase(
         rows |= _forget_online(home, settings, engine, ids)
         lake = Lake(home.lake).forget(ids)
         rows["lake"] = lake.rows
+        WecomState(home).forget(ids)
         rows["quarantine"] = _forget_refused(home, resolver, set(members))
         rows["feature_store"] = forget_in_tables(home.feature_store, ids)
         rows["scores"] = forget_in_tables(home.scores, ids)
