@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
 
+from serving.openapi_examples import BODIES, ERROR, REPLIES
+from serving.openapi_headers import HEADERS, PARAMETERS, headers_of
 from serving.schemas import ErrorReply
 
 Scope = Literal["read", "write", "admin"]
 """What a bearer token may be good for: asking, posting, or everything."""
 
 REFERENCE = "#/components/schemas/{name}"
+PARAMETER = "#/components/parameters/{name}"
+
+MEDIA = {"get_docs": "text/html", "get_openapi": "application/json"}
+"""Of replies that are no struct and no plain text, by operation."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,8 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
         "paths": paths,
         "components": {
             "schemas": components,
+            "parameters": dict(PARAMETERS),
+            "headers": dict(HEADERS),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"bearer": []}],
@@ -117,32 +126,44 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    replies: dict[str, Any] = {str(one.status): {"description": "Done."} | _content(one.reply)}
+    done = {"description": "Done."} | _content(one.reply, REPLIES.get(one.name), MEDIA.get(one.name))
+    replies: dict[str, Any] = {str(one.status): done}
     for status in sorted({*one.errors, *(() if one.is_open else (401,))}):
         reply: dict[str, Any] = {"description": ERRORS[status]}
         if not one.is_open:
-            reply |= _content(ErrorReply)
+            reply |= _content(ErrorReply, ERROR if status == 422 else None)
         replies[str(status)] = reply
+    if one not in PROBES:
+        for status, reply in replies.items():
+            reply["headers"] = headers_of(int(status), one.name)
     told: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
         "description": one.description,
         "responses": replies,
     }
-    if one.parameters:
-        told["parameters"] = [dict(parameter) for parameter in one.parameters]
+    parameters = [dict(parameter) for parameter in one.parameters]
+    if not one.is_open:
+        parameters.append({"$ref": PARAMETER.format(name="RequestId")})
+    if parameters:
+        told["parameters"] = parameters
     if one.body is not None:
-        told["requestBody"] = {"required": True} | _content(one.body)
+        told["requestBody"] = {"required": True} | _content(one.body, BODIES.get(one.name))
     if one.is_open:
         told["security"] = []
     return told
 
 
-def _content(schema: type[msgspec.Struct] | None) -> dict[str, Any]:
+def _content(
+    schema: type[msgspec.Struct] | None, example: object = None, media: str | None = None
+) -> dict[str, Any]:
     if schema is None:
-        return {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    reference = {"$ref": REFERENCE.format(name=schema.__name__)}
-    return {"content": {"application/json": {"schema": reference}}}
+        kind = {"type": "object" if media == "application/json" else "string"}
+        return {"content": {media or "text/plain": {"schema": kind}}}
+    told: dict[str, Any] = {"schema": {"$ref": REFERENCE.format(name=schema.__name__)}}
+    if example is not None:
+        told["example"] = example
+    return {"content": {"application/json": told}}
 
 
 STYLE = """
@@ -160,6 +181,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
     parts = [f"<h1>{_text(document['info']['title'])} {_text(document['info']['version'])}</h1>"]
     parts.append(f"<p>{_text(document['info']['description'])} ")
     parts.append('The same as a document for machines: <a href="/openapi.json">openapi.json</a>.</p>')
+    parts.append(_contents_html(document["paths"]))
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             parts.append(_operation_html(path, method, told))
@@ -170,20 +192,49 @@ def docs_page(document: Mapping[str, Any]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
 
 
+def _contents_html(paths: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        f'<tr><th><span class="method">{method.upper()}</span></th>'
+        f'<td><a href="#{_text(told["operationId"])}"><code>{_text(path)}</code></a></td>'
+        f"<td>{_text(told['summary'])}</td></tr>"
+        for path, methods in paths.items()
+        for method, told in methods.items()
+    ]
+    return f"<table>{''.join(rows)}</table>"
+
+
 def _operation_html(path: str, method: str, told: Mapping[str, Any]) -> str:
     rows = []
-    for parameter in told.get("parameters", ()):
+    for given in told.get("parameters", ()):
+        parameter = PARAMETERS["RequestId"] if "$ref" in given else given
         where = f"{parameter['in']} parameter"
         rows.append((f"{parameter['name']} ({where})", _text(parameter["description"])))
     if "requestBody" in told:
         rows.append(("body", _reference_html(told["requestBody"])))
     for status, reply in told["responses"].items():
-        rows.append((status, f"{_text(reply['description'])} {_reference_html(reply)}"))
+        named = [f"<code>{_text(name)}</code>" for name in reply.get("headers", {}) if name != "X-Request-Id"]
+        headers = f" With {', '.join(named)}." if named else ""
+        rows.append((status, f"{_text(reply['description'])} {_reference_html(reply)}{headers}"))
     body = "".join(f"<tr><th>{_text(name)}</th><td>{value}</td></tr>" for name, value in rows)
     title = (
         f'<span class="method">{method.upper()}</span> <code>{_text(path)}</code> {_text(told["summary"])}'
     )
-    return f"<h2>{title}</h2><p>{_text(told['description'])}</p><table>{body}</table>"
+    examples = _example_html("Body", told.get("requestBody", {}))
+    examples += "".join(
+        _example_html(f"Reply {status}", reply)
+        for status, reply in told["responses"].items()
+        if status.startswith("2")
+    )
+    about = f"<p>{_text(told['description'])}</p><table>{body}</table>{examples}"
+    return f'<h2 id="{_text(told["operationId"])}">{title}</h2>{about}'
+
+
+def _example_html(name: str, told: Mapping[str, Any]) -> str:
+    example = told.get("content", {}).get("application/json", {}).get("example")
+    if example is None:
+        return ""
+    shown = json.dumps(example, indent=2, ensure_ascii=False)
+    return f"<details><summary>{_text(name)}: an example</summary><pre>{_text(shown)}</pre></details>"
 
 
 def _schema_html(name: str, schema: Mapping[str, Any]) -> str:
