@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -172,7 +173,7 @@ h1{font-size:1.6rem}h2{font-size:1.1rem;margin-top:2rem;border-top:1px solid #d5
 code,pre{font:13px/1.45 ui-monospace,monospace;background:#f3f5f7;border-radius:4px}
 code{padding:.1rem .3rem}pre{padding:.8rem;overflow-x:auto}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;
-border-bottom:1px solid #e6eaee}.method{color:#0b5cad;font-weight:600}
+border-bottom:1px solid #e6eaee}details{margin:.4rem 0}.method{color:#0b5cad;font-weight:600}
 """
 
 
@@ -181,6 +182,10 @@ def docs_page(document: Mapping[str, Any]) -> str:
     parts = [f"<h1>{_text(document['info']['title'])} {_text(document['info']['version'])}</h1>"]
     parts.append(f"<p>{_text(document['info']['description'])} ")
     parts.append('The same as a document for machines: <a href="/openapi.json">openapi.json</a>.</p>')
+    parts.append(
+        "<p>Every request under <code>/v1</code> carries <code>Authorization: Bearer TOKEN</code> and may "
+        "carry <code>X-Request-Id</code>, which the reply repeats.</p>"
+    )
     parts.append(_contents_html(document["paths"]))
     for path, methods in document["paths"].items():
         for method, told in methods.items():
@@ -205,16 +210,17 @@ def _contents_html(paths: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _operation_html(path: str, method: str, told: Mapping[str, Any]) -> str:
     rows = []
-    for given in told.get("parameters", ()):
-        parameter = PARAMETERS["RequestId"] if "$ref" in given else given
+    for parameter in told.get("parameters", ()):
+        if "$ref" in parameter:
+            continue  # every request may carry it: told once, at the top
         where = f"{parameter['in']} parameter"
-        rows.append((f"{parameter['name']} ({where})", _text(parameter["description"])))
+        rows.append((f"{parameter['name']} ({where})", _marked(parameter["description"])))
     if "requestBody" in told:
         rows.append(("body", _reference_html(told["requestBody"])))
     for status, reply in told["responses"].items():
         named = [f"<code>{_text(name)}</code>" for name in reply.get("headers", {}) if name != "X-Request-Id"]
         headers = f" With {', '.join(named)}." if named else ""
-        rows.append((status, f"{_text(reply['description'])} {_reference_html(reply)}{headers}"))
+        rows.append((status, f"{_marked(reply['description'])} {_reference_html(reply)}{headers}"))
     body = "".join(f"<tr><th>{_text(name)}</th><td>{value}</td></tr>" for name, value in rows)
     title = (
         f'<span class="method">{method.upper()}</span> <code>{_text(path)}</code> {_text(told["summary"])}'
@@ -225,7 +231,7 @@ def _operation_html(path: str, method: str, told: Mapping[str, Any]) -> str:
         for status, reply in told["responses"].items()
         if status.startswith("2")
     )
-    about = f"<p>{_text(told['description'])}</p><table>{body}</table>{examples}"
+    about = f"<p>{_marked(told['description'])}</p><table>{body}</table>{examples}"
     return f'<h2 id="{_text(told["operationId"])}">{title}</h2>{about}'
 
 
@@ -245,9 +251,9 @@ def _schema_html(name: str, schema: Mapping[str, Any]) -> str:
         kind = _kind(told)
         rows.append(
             f"<tr><th><code>{_text(field_name)}</code></th><td>{needed}</td><td>{kind}</td>"
-            f"<td>{_text(told.get('description', ''))}</td></tr>"
+            f"<td>{_marked(told.get('description', ''))}</td></tr>"
         )
-    about = _text(schema.get("description", ""))
+    about = _marked(schema.get("description", ""))
     return f'<h3 id="{_text(name)}">{_text(name)}</h3><p>{about}</p><table>{"".join(rows)}</table>'
 
 
@@ -267,6 +273,11 @@ def _kind(told: Mapping[str, Any]) -> str:
 def _reference_html(told: Mapping[str, Any]) -> str:
     content = told.get("content", {}).get("application/json")
     return "" if content is None else _kind(content["schema"])
+
+
+def _marked(value: object) -> str:
+    """Show what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", _text(value))
 
 
 def _text(value: object) -> str:

@@ -113,7 +113,15 @@ class Parts:
     """One assembled service and what it is made of."""
 
     def __init__(
-        self, home, clock=None, with_model=True, database_url=None, identities=None, lake=None, **changes
+        self,
+        home,
+        clock=None,
+        with_model=True,
+        database_url=None,
+        identities=None,
+        lake=None,
+        config=None,
+        **changes,
     ):
         self.home = home
         self.settings = settings_of(home, **changes)
@@ -127,7 +135,7 @@ class Parts:
         self.holder = Holder(self.scorer if with_model else None)
         self.refreshed = []
         self.wecom = WecomDiff(
-            TagChanges(self.engine), WecomRemovals(self.engine), None, TagNames(), WecomConfig()
+            TagChanges(self.engine), WecomRemovals(self.engine), None, TagNames(), config or WecomConfig()
         )
         self.app = create_app(
             self.settings,
