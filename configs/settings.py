@@ -106,6 +106,12 @@ class Settings(BaseModel):
     id_key: SecretStr | None = Field(
         default=None, min_length=16, description="secret of pseudonymous ids; environment only"
     )
+    wecom_corp_id: SecretStr | None = Field(
+        default=None, description="WeCom corporation that tags are pushed to; environment only"
+    )
+    wecom_secret: SecretStr | None = Field(
+        default=None, description="secret of its customer-contact application; environment only"
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -144,7 +150,17 @@ class Settings(BaseModel):
 
 
 ENVIRONMENT_ONLY = frozenset(
-    {"api_token", "redis_url", "database_url", "erasure_key", "webhook_url", "webhook_secret", "id_key"}
+    {
+        "api_token",
+        "redis_url",
+        "database_url",
+        "erasure_key",
+        "webhook_url",
+        "webhook_secret",
+        "id_key",
+        "wecom_corp_id",
+        "wecom_secret",
+    }
 )
 
 

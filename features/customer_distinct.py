@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from features.customer_rows import CATALOGUE, PROPENSITY_SERVICES, WINDOWS, CustomerRows
 from features.definitions import PAIR_SERVICES
 from features.phrases import Phrase
@@ -22,8 +24,7 @@ DEEDS = {
 }
 """What is said of each type of event, and what it is told together with."""
 
-
-READ_BY = {
+READ_BY: dict[tuple[str, str], Mapping[Window, tuple[str, ...]]] = {
     **{
         ("purchase", column): dict.fromkeys((DAY_30, DAY_90), PROPENSITY_SERVICES)
         for column in ("item", "brand")

@@ -40,6 +40,7 @@ from pipelines import (
     serve,
     tokens,
     train,
+    wecom,
 )
 from pipelines.invocation import DEFAULT_HOME, Invocation, JsonFlag
 
@@ -119,6 +120,7 @@ app.command("retention", rich_help_panel="Customers")(retention.command)
 app.command("roi", rich_help_panel="Customers")(roi.command)
 app.command("serve", rich_help_panel="Service")(serve.command)
 app.command("replay", rich_help_panel="Service")(replay.command)
+app.add_typer(wecom.app, name="wecom", rich_help_panel="Service")
 app.command("monitor", rich_help_panel="Service")(monitor.command)
 app.add_typer(outbox.app, name="outbox", rich_help_panel="Service")
 app.add_typer(tokens.app, name="tokens", rich_help_panel="Service")

@@ -179,9 +179,11 @@ class AsyncTagtideClient:
             if cursor is None:
                 return
 
-    async def wecom_diff(self, cursor: str | None = None, *, limit: int = LIMIT_DEFAULT) -> WecomDiffReply:
+    async def wecom_diff(
+        self, cursor: str | None = None, *, limit: int = LIMIT_DEFAULT, dry_run: bool = False
+    ) -> WecomDiffReply:
         """Ask what to send to WeCom since a cursor."""
-        return await self._call(calls.wecom_diff(cursor, limit=limit))
+        return await self._call(calls.wecom_diff(cursor, limit=limit, dry_run=dry_run))
 
     async def status(self) -> StatusReply:
         """Ask which part is ready, and what is served."""

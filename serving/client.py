@@ -188,9 +188,11 @@ class TagtideClient:
             if cursor is None:
                 return
 
-    def wecom_diff(self, cursor: str | None = None, *, limit: int = LIMIT_DEFAULT) -> WecomDiffReply:
+    def wecom_diff(
+        self, cursor: str | None = None, *, limit: int = LIMIT_DEFAULT, dry_run: bool = False
+    ) -> WecomDiffReply:
         """Ask what to send to WeCom since a cursor."""
-        return self._call(calls.wecom_diff(cursor, limit=limit))
+        return self._call(calls.wecom_diff(cursor, limit=limit, dry_run=dry_run))
 
     def status(self) -> StatusReply:
         """Ask which part is ready, and what is served."""

@@ -173,9 +173,10 @@ def carriers(tag: str, *, limit: int, cursor: str | None) -> Call[CarriersReply]
     return Call("GET", f"/v1/tags/{quote(tag, safe='')}/customers", CarriersReply, query=query)
 
 
-def wecom_diff(cursor: str | None, *, limit: int) -> Call[WecomDiffReply]:
+def wecom_diff(cursor: str | None, *, limit: int, dry_run: bool) -> Call[WecomDiffReply]:
     """Return the call of `POST /v1/wecom:diff`."""
-    return Call("POST", "/v1/wecom:diff", WecomDiffReply, _packed({"cursor": cursor, "limit": limit}))
+    body = _packed({"cursor": cursor, "limit": limit, "dry_run": dry_run})
+    return Call("POST", "/v1/wecom:diff", WecomDiffReply, body)
 
 
 def status() -> Call[StatusReply]:

@@ -37,6 +37,7 @@ from serving.live_tags import LiveTags
 from serving.outbox import Outbox
 from serving.pending import PendingTriggers
 from serving.wecom_removals import take_tags_off
+from serving.wecom_state import WecomState
 
 ERASED = "erased:"
 """In the ledger the last step of an erased customer's tags stands under this and the erasure's id."""
@@ -137,6 +138,7 @@ def _consent(erasing: Erasing) -> int:
 
 
 def _lake(erasing: Erasing) -> int:
+    WecomState(erasing.home).forget(erasing.ids)
     done = Lake(erasing.home.lake).forget(erasing.ids)
     erasing.latest = done.latest
     return done.rows

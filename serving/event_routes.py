@@ -122,7 +122,7 @@ class EventRoutes:
         except ApiError:
             await self._readers.run(lambda: replies.release(key))
             raise
-        # A reply may hold ids as they were posted. Not kept, a repeated post is carried out again: nothing doubles.
+        # A reply may hold ids as they were posted. Without one a repeated post is carried out again, in vain.
         if self._kept_ids is None:
             await self._readers.run(lambda: replies.keep(key, bytes(reply.body)))
         return reply

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import html
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
+from serving.openapi_examples import BODIES, ERROR, REPLIES
+from serving.openapi_headers import HEADERS, PARAMETERS, headers_of
 from serving.schemas import ErrorReply
 from serving.tokens import Scope
 
 REFERENCE = "#/components/schemas/{name}"
+PARAMETER = "#/components/parameters/{name}"
+
+MEDIA = {"get_docs": "text/html", "get_openapi": "application/json"}
+"""Of replies that are no struct and no plain text, by operation."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,8 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
         "paths": paths,
         "components": {
             "schemas": components,
+            "parameters": dict(PARAMETERS),
+            "headers": dict(HEADERS),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"bearer": []}],
@@ -123,23 +133,30 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    replies: dict[str, Any] = {str(one.status): {"description": "Done."} | _content(one.reply)}
+    done = {"description": "Done."} | _content(one.reply, REPLIES.get(one.name), MEDIA.get(one.name))
+    replies: dict[str, Any] = {str(one.status): done}
     for status in sorted({*one.errors, *_refusals(one)}):
         reply: dict[str, Any] = {"description": ERRORS[status]}
         if not one.is_open:
-            reply |= _content(ErrorReply)
+            reply |= _content(ErrorReply, ERROR if status == 422 else None)
         replies[str(status)] = reply
     needs = "" if one.is_open else f" Needs a token of scope `{one.scope}`."
+    if one not in PROBES:
+        for text, reply in replies.items():
+            reply["headers"] = headers_of(int(text), one.name)
     told: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
         "description": one.description + needs,
         "responses": replies,
     }
-    if one.parameters:
-        told["parameters"] = [dict(parameter) for parameter in one.parameters]
+    parameters = [dict(parameter) for parameter in one.parameters]
+    if not one.is_open:
+        parameters.append({"$ref": PARAMETER.format(name="RequestId")})
+    if parameters:
+        told["parameters"] = parameters
     if one.body is not None:
-        told["requestBody"] = {"required": True} | _content(one.body)
+        told["requestBody"] = {"required": True} | _content(one.body, BODIES.get(one.name))
     if one.is_open:
         told["security"] = []
     return told
@@ -152,11 +169,16 @@ def _refusals(one: Operation) -> tuple[int, ...]:
     return (401,) if one.scope == "read" else (401, 403)
 
 
-def _content(schema: type[msgspec.Struct] | None) -> dict[str, Any]:
+def _content(
+    schema: type[msgspec.Struct] | None, example: object = None, media: str | None = None
+) -> dict[str, Any]:
     if schema is None:
-        return {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    reference = {"$ref": REFERENCE.format(name=schema.__name__)}
-    return {"content": {"application/json": {"schema": reference}}}
+        kind = {"type": "object" if media == "application/json" else "string"}
+        return {"content": {media or "text/plain": {"schema": kind}}}
+    told: dict[str, Any] = {"schema": {"$ref": REFERENCE.format(name=schema.__name__)}}
+    if example is not None:
+        told["example"] = example
+    return {"content": {"application/json": told}}
 
 
 STYLE = """
@@ -165,7 +187,7 @@ h1{font-size:1.6rem}h2{font-size:1.1rem;margin-top:2rem;border-top:1px solid #d5
 code,pre{font:13px/1.45 ui-monospace,monospace;background:#f3f5f7;border-radius:4px}
 code{padding:.1rem .3rem}pre{padding:.8rem;overflow-x:auto}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;
-border-bottom:1px solid #e6eaee}.method{color:#0b5cad;font-weight:600}
+border-bottom:1px solid #e6eaee}details{margin:.4rem 0}.method{color:#0b5cad;font-weight:600}
 """
 
 
@@ -174,6 +196,11 @@ def docs_page(document: Mapping[str, Any]) -> str:
     parts = [f"<h1>{_text(document['info']['title'])} {_text(document['info']['version'])}</h1>"]
     parts.append(f"<p>{_text(document['info']['description'])} ")
     parts.append('The same as a document for machines: <a href="/openapi.json">openapi.json</a>.</p>')
+    parts.append(
+        "<p>Every request under <code>/v1</code> carries <code>Authorization: Bearer TOKEN</code> and may "
+        "carry <code>X-Request-Id</code>, which the reply repeats.</p>"
+    )
+    parts.append(_contents_html(document["paths"]))
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             parts.append(_operation_html(path, method, told))
@@ -184,20 +211,50 @@ def docs_page(document: Mapping[str, Any]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
 
 
+def _contents_html(paths: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        f'<tr><th><span class="method">{method.upper()}</span></th>'
+        f'<td><a href="#{_text(told["operationId"])}"><code>{_text(path)}</code></a></td>'
+        f"<td>{_text(told['summary'])}</td></tr>"
+        for path, methods in paths.items()
+        for method, told in methods.items()
+    ]
+    return f"<table>{''.join(rows)}</table>"
+
+
 def _operation_html(path: str, method: str, told: Mapping[str, Any]) -> str:
     rows = []
     for parameter in told.get("parameters", ()):
+        if "$ref" in parameter:
+            continue  # every request may carry it: told once, at the top
         where = f"{parameter['in']} parameter"
-        rows.append((f"{parameter['name']} ({where})", _text(parameter["description"])))
+        rows.append((f"{parameter['name']} ({where})", _marked(parameter["description"])))
     if "requestBody" in told:
         rows.append(("body", _reference_html(told["requestBody"])))
     for status, reply in told["responses"].items():
-        rows.append((status, f"{_text(reply['description'])} {_reference_html(reply)}"))
+        named = [f"<code>{_text(name)}</code>" for name in reply.get("headers", {}) if name != "X-Request-Id"]
+        headers = f" With {', '.join(named)}." if named else ""
+        rows.append((status, f"{_marked(reply['description'])} {_reference_html(reply)}{headers}"))
     body = "".join(f"<tr><th>{_text(name)}</th><td>{value}</td></tr>" for name, value in rows)
     title = (
         f'<span class="method">{method.upper()}</span> <code>{_text(path)}</code> {_text(told["summary"])}'
     )
-    return f"<h2>{title}</h2><p>{_text(told['description'])}</p><table>{body}</table>"
+    examples = _example_html("Body", told.get("requestBody", {}))
+    examples += "".join(
+        _example_html(f"Reply {status}", reply)
+        for status, reply in told["responses"].items()
+        if status.startswith("2")
+    )
+    about = f"<p>{_marked(told['description'])}</p><table>{body}</table>{examples}"
+    return f'<h2 id="{_text(told["operationId"])}">{title}</h2>{about}'
+
+
+def _example_html(name: str, told: Mapping[str, Any]) -> str:
+    example = told.get("content", {}).get("application/json", {}).get("example")
+    if example is None:
+        return ""
+    shown = json.dumps(example, indent=2, ensure_ascii=False)
+    return f"<details><summary>{_text(name)}: an example</summary><pre>{_text(shown)}</pre></details>"
 
 
 def _schema_html(name: str, schema: Mapping[str, Any]) -> str:
@@ -208,9 +265,9 @@ def _schema_html(name: str, schema: Mapping[str, Any]) -> str:
         kind = _kind(told)
         rows.append(
             f"<tr><th><code>{_text(field_name)}</code></th><td>{needed}</td><td>{kind}</td>"
-            f"<td>{_text(told.get('description', ''))}</td></tr>"
+            f"<td>{_marked(told.get('description', ''))}</td></tr>"
         )
-    about = _text(schema.get("description", ""))
+    about = _marked(schema.get("description", ""))
     return f'<h3 id="{_text(name)}">{_text(name)}</h3><p>{about}</p><table>{"".join(rows)}</table>'
 
 
@@ -230,6 +287,11 @@ def _kind(told: Mapping[str, Any]) -> str:
 def _reference_html(told: Mapping[str, Any]) -> str:
     content = told.get("content", {}).get("application/json")
     return "" if content is None else _kind(content["schema"])
+
+
+def _marked(value: object) -> str:
+    """Show what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", _text(value))
 
 
 def _text(value: object) -> str:

@@ -95,7 +95,7 @@ class WecomDiff:
         self._names = names
         self._config = config
 
-    def since(self, cursor: str | None, *, limit: int, now_us: int) -> Diff:
+    def since(self, cursor: str | None, *, limit: int, now_us: int, dry_run: bool = False) -> Diff:
         """Return the changes behind a cursor.
 
         Parameters
@@ -104,6 +104,8 @@ class WecomDiff:
             Most customers looked at.
         now_us
             The present, microseconds since the epoch, UTC.
+        dry_run
+            Whether what the cursor says was sent is kept all the same.
 
         Raises
         ------
@@ -115,7 +117,8 @@ class WecomDiff:
         if start.since.batch > span_end.batch or start.since.links > span_end.links:
             raise bad_cursor(cursor or "")
         page = _Page()
-        self._removals.sent(start.removals)
+        if not dry_run:
+            self._removals.sent(start.removals)
         removals = self._removals.after(start.removals, limit)
         for one in removals:
             self._mark(page, one.contact, added=(), removed=self._sent(one.tag_ids))

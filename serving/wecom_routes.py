@@ -53,7 +53,7 @@ class WecomRoutes:
         asked = decoded(body, WecomDiffRequest, '{"cursor": null, "limit": 500}')
         now_us = self._clock.now_us()
         found = await self._readers.run(
-            lambda: self._diff.since(asked.cursor, limit=asked.limit, now_us=now_us)
+            lambda: self._diff.since(asked.cursor, limit=asked.limit, now_us=now_us, dry_run=asked.dry_run)
         )
         return json_reply(
             WecomDiffReply(

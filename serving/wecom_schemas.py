@@ -22,6 +22,9 @@ class WecomDiffRequest(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="most customers looked at for one reply")] = (
         LIMIT_DEFAULT
     )
+    dry_run: Annotated[
+        bool, Meta(description="only look: what the cursor says was sent may be asked for again")
+    ] = False
 
 
 class MarkTag(Struct, frozen=True):

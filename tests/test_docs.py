@@ -24,6 +24,7 @@ from features.mapping import load_mapping
 from features.quarantine import Quarantine
 from pipelines.import_events import import_source
 from serving.schemas import ConsentRequest, EventsRequest, PredictionsRequest, TakeoverRequest
+from serving.wecom_schemas import WecomDiffRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -233,6 +234,7 @@ def test_the_page_of_features_tells_every_feature_its_window_unit_meaning_null_a
     [
         "feature_catalogue",
         "generate_reference",
+        "refresh_api",
         "refresh_readme",
         "readme_replies",
         "results_goals",
@@ -252,7 +254,12 @@ def test_the_examples_of_the_scripts_that_write_documents_are_true(
 @pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "api.md"], ids=label)
 def test_every_body_that_is_posted_is_one_the_service_reads(page: Path):
     bodies = re.findall(r"-d '([^']+)'", "\n".join(blocks(page, *SHELL)))
-    known = {'"events"': EventsRequest, '"customer_ids"': PredictionsRequest, '"on"': TakeoverRequest}
+    known = {
+        '"events"': EventsRequest,
+        '"customer_ids"': PredictionsRequest,
+        '"cursor"': WecomDiffRequest,
+        '"on"': TakeoverRequest,
+    }
     kinds = [next((kind for name, kind in known.items() if name in body), ConsentRequest) for body in bodies]
     assert set(kinds) >= {EventsRequest, PredictionsRequest}
     for body, kind in zip(bodies, kinds, strict=True):

@@ -129,6 +129,7 @@ class Parts:
         with_outreach=False,
         store=None,
         is_shared=False,
+        config=None,
         **changes,
     ):
         self.home = home
@@ -149,7 +150,7 @@ class Parts:
         if with_outreach:
             self.outreach = open_outreach(home, self.settings, self.engine, self.log, identities)
         self.wecom = WecomDiff(
-            TagChanges(self.engine), WecomRemovals(self.engine), None, TagNames(), WecomConfig()
+            TagChanges(self.engine), WecomRemovals(self.engine), None, TagNames(), config or WecomConfig()
         )
         self.app = create_app(
             self.settings,

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Running:
-    def __init__(self, home, port):
+    def __init__(self, home, port, *options):
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "tests.serving.run_parts", str(home.root), str(port)]
+        command = [sys.executable, "-m", "tests.serving.run_parts", str(home.root), str(port), *options]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -35,8 +35,8 @@ class Running:
 
 
 @contextmanager
-def running(home):
-    service = Running(home, free_port())
+def running(home, *options):
+    service = Running(home, free_port(), *options)
     try:
         yield service
     finally:

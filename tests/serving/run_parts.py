@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from configs.home import open_home
+from configs.wecom import load_wecom
 from serving import server
+from serving.clock import WallClock
 from tests.serving.parts import Parts
 
 if __name__ == "__main__":
@@ -13,7 +15,8 @@ if __name__ == "__main__":
     parts = []
 
     def make():
-        parts.append(Parts(home))
+        clock = WallClock() if sys.argv[3:] == ["wall"] else None
+        parts.append(Parts(home, clock=clock, config=load_wecom(home.root)))
         parts[0].scorer.breaks_on = "broken-"
         return parts[0].app
 

@@ -71,7 +71,7 @@ class Shop(Parts):
 
     def __init__(self, home: Home, config: WecomConfig = CONFIG) -> None:
         super().__init__(home)
-        self.resolver = open_resolver(home, self.engine, None)
+        self.resolver = open_resolver(home, self.engine, self.settings)
         self.lists = ListScorer()
         self.tags = LiveTags(self.store)
         self.tagging = Tagging(self.tags, self.ledger, Holder(self.lists), renew_after_us=DAY_US)
