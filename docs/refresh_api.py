@@ -84,7 +84,7 @@ def commands(customer: str, category: str, at: datetime) -> Iterator[tuple[str, 
         posted("/v1/events?return=tags", {"events": [event]}, "Idempotency-Key: look-1"),
     )
     yield (
-        "The same key with another request, here one without tags, is refused; the same gets its reply.",
+        "The same key with another request (no tags are wanted) is refused; the same gets its reply again.",
         posted("/v1/events", {"events": [event]}, "Idempotency-Key: look-1"),
     )
     yield (
