@@ -20,6 +20,7 @@ from serving.answers import Answers
 from serving.clock import Clock
 from serving.envelope import encode
 from serving.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from serving.gathering import Gathering
 from serving.intake import Posted, read_ids, read_posted
 from serving.live_tags import LiveTags
 from serving.measures import Measures
@@ -149,6 +150,7 @@ class Routes:
         self._readiness = readiness
         self._measures = measures
         self._answers = answers
+        self._together = Gathering(answers.predict, self._read)
         self.readers: ThreadPoolExecutor | None = None
         document = openapi_document(OPERATIONS, _version())
         self._document = encode(document)
@@ -193,7 +195,7 @@ class Routes:
         customers = [one for one in asked if _is_id(one)]
         if not customers:
             raise InvalidRequest("no id could be answered", errors)
-        answer = await self._read(lambda: self._answers.predict(customers))
+        answer = await self._together.predict(customers)
         return _json(
             PredictionsReply(
                 answer.as_of, answer.model_version, request.state.request_id, answer.customers, errors
