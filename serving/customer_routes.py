@@ -8,6 +8,7 @@ from starlette.responses import Response
 from configs.settings import Settings
 from serving.answers import Answers
 from serving.errors import InvalidRequest
+from serving.gathering import Gathering
 from serving.http_messages import about, id_in_path, json_body, json_reply
 from serving.intake import read_ids
 from serving.openapi import Operation
@@ -57,6 +58,7 @@ class CustomerRoutes:
         self._settings = settings
         self._answers = answers
         self._readers = readers
+        self._together = Gathering(answers.predict, readers.run)
 
     async def post_predictions(self, request: Request) -> Response:
         """Answer about many customers."""
@@ -65,7 +67,7 @@ class CustomerRoutes:
         if not customers:
             raise InvalidRequest("no id could be answered", errors)
         about(request, customers)
-        answer = await self._readers.run(lambda: self._answers.predict(customers))
+        answer = await self._together.predict(customers)
         return json_reply(
             PredictionsReply(
                 answer.as_of, answer.model_version, request.state.request_id, answer.customers, errors
