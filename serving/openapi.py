@@ -37,6 +37,8 @@ class Operation:
         Whether it needs no bearer token.
     scope
         What a bearer token must be good for.
+    media_type
+        Of a reply without a schema.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Operation:
     parameters: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     is_open: bool = False
     scope: Scope = "read"
+    media_type: str = "text/plain"
 
 
 class Endpoints(Protocol):
@@ -114,7 +117,9 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    replies: dict[str, Any] = {str(one.status): {"description": "Done."} | _content(one.reply)}
+    replies: dict[str, Any] = {
+        str(one.status): {"description": "Done."} | _content(one.reply, one.media_type)
+    }
     for status in sorted({*one.errors, *(() if one.is_open else (401,))}):
         reply: dict[str, Any] = {"description": ERRORS[status]}
         if not one.is_open:
@@ -135,9 +140,10 @@ def _operation(one: Operation) -> dict[str, Any]:
     return told
 
 
-def _content(schema: type[msgspec.Struct] | None) -> dict[str, Any]:
+def _content(schema: type[msgspec.Struct] | None, media_type: str = "text/plain") -> dict[str, Any]:
     if schema is None:
-        return {"content": {"text/plain": {"schema": {"type": "string"}}}}
+        kind = "object" if media_type == "application/json" else "string"
+        return {"content": {media_type: {"schema": {"type": kind}}}}
     reference = {"$ref": REFERENCE.format(name=schema.__name__)}
     return {"content": {"application/json": {"schema": reference}}}
 
@@ -212,7 +218,7 @@ def _kind(told: Mapping[str, Any]) -> str:
 
 def _reference_html(told: Mapping[str, Any]) -> str:
     content = told.get("content", {}).get("application/json")
-    return "" if content is None else _kind(content["schema"])
+    return _kind(content["schema"]) if content else ""
 
 
 def _text(value: object) -> str:
