@@ -19,9 +19,6 @@ from serving.tokens import Scope
 REFERENCE = "#/components/schemas/{name}"
 PARAMETER = "#/components/parameters/{name}"
 
-MEDIA = {"get_docs": "text/html", "get_openapi": "application/json"}
-"""Of replies that are no struct and no plain text, by operation."""
-
 
 @dataclass(frozen=True)
 class Operation:
@@ -45,6 +42,8 @@ class Operation:
         What a bearer token must be good for.
     what
         What the audit log calls it; empty: as its scope.
+    media_type
+        Of a reply without a schema.
     """
 
     method: str
@@ -60,6 +59,7 @@ class Operation:
     is_open: bool = False
     scope: Scope = "read"
     what: str = ""
+    media_type: str = "text/plain"
 
     @property
     def audited_as(self) -> str:
@@ -133,7 +133,7 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    done = {"description": "Done."} | _content(one.reply, REPLIES.get(one.name), MEDIA.get(one.name))
+    done = {"description": "Done."} | _content(one.reply, REPLIES.get(one.name), one.media_type)
     replies: dict[str, Any] = {str(one.status): done}
     for status in sorted({*one.errors, *_refusals(one)}):
         reply: dict[str, Any] = {"description": ERRORS[status]}
@@ -170,11 +170,11 @@ def _refusals(one: Operation) -> tuple[int, ...]:
 
 
 def _content(
-    schema: type[msgspec.Struct] | None, example: object = None, media: str | None = None
+    schema: type[msgspec.Struct] | None, example: object = None, media_type: str = "text/plain"
 ) -> dict[str, Any]:
     if schema is None:
-        kind = {"type": "object" if media == "application/json" else "string"}
-        return {"content": {media or "text/plain": {"schema": kind}}}
+        kind = "object" if media_type == "application/json" else "string"
+        return {"content": {media_type: {"schema": {"type": kind}}}}
     told: dict[str, Any] = {"schema": {"$ref": REFERENCE.format(name=schema.__name__)}}
     if example is not None:
         told["example"] = example
@@ -286,7 +286,7 @@ def _kind(told: Mapping[str, Any]) -> str:
 
 def _reference_html(told: Mapping[str, Any]) -> str:
     content = told.get("content", {}).get("application/json")
-    return "" if content is None else _kind(content["schema"])
+    return _kind(content["schema"]) if content else ""
 
 
 def _marked(value: object) -> str:

@@ -21,6 +21,10 @@ from serving.service import bento_service
 GRACE_SECONDS = 5
 """How long requests in flight may take after SIGTERM."""
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than callers keep theirs (httpx 5 s, proxies up to 60 s), so that
+none is closed just as its next request is under way."""
+
 BACKLOG = 512
 SWITCH_SECONDS = 0.001
 """How long one thread may keep the interpreter while another waits: the writer must not stall reads."""
@@ -98,6 +102,7 @@ def run(
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
     # uvicorn ends gracefully on SIGTERM and then hands the signal on; the default would call that a crash.

@@ -47,9 +47,23 @@ class ServiceRoutes:
             "In Prometheus' text format, fixed labels.",
             is_open=True,
         ),
-        Operation("GET", "/openapi.json", "get_openapi", "This document", "OpenAPI 3.1.", is_open=True),
         Operation(
-            "GET", "/docs", "get_docs", "This document, to read", "One page; loads nothing.", is_open=True
+            "GET",
+            "/openapi.json",
+            "get_openapi",
+            "This document",
+            "OpenAPI 3.1.",
+            is_open=True,
+            media_type="application/json",
+        ),
+        Operation(
+            "GET",
+            "/docs",
+            "get_docs",
+            "This document, to read",
+            "One page; loads nothing.",
+            is_open=True,
+            media_type="text/html",
         ),
     )
 

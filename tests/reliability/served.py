@@ -1,7 +1,7 @@
 """Serves test parts under the wall clock, as one of several services on the same stores.
 
 Arguments: home, port, and the seconds that scoring shall take. TAGTIDE_DATABASE_URL and TAGTIDE_REDIS_URL
-choose other stores than the home's own.
+choose other stores than the home's own. With TAGTIDE_WEBHOOK_URL changes of tags are posted there.
 """
 
 import os
@@ -31,6 +31,13 @@ class Slow:
         return self._scorer.score_many(customers, now_us, **asked)
 
 
+def outreach():
+    """Return what test parts need to post changes of tags, where that is wanted."""
+    names = ("webhook_url", "webhook_secret")
+    given = {name: os.environ.get(f"TAGTIDE_{name.upper()}") for name in names}
+    return {"with_outreach": True, **given} if given["webhook_url"] else {}
+
+
 if __name__ == "__main__":
     home = open_home(Path(sys.argv[1]), create=False)
     redis_url = os.environ.get("TAGTIDE_REDIS_URL")
@@ -42,6 +49,7 @@ if __name__ == "__main__":
             database_url=os.environ.get("TAGTIDE_DATABASE_URL"),
             store=RedisPackedStore(redis_url, PROJECT) if redis_url else None,
             is_shared=True,
+            **outreach(),
         )
         if len(sys.argv) > 3:
             parts.holder.scorer = Slow(parts.scorer, float(sys.argv[3]))

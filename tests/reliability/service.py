@@ -23,7 +23,7 @@ ACCEPTED = 'tagtide_events_total{result="accepted"}'
 class Service:
     """One process; ``url`` stays the same over its starts."""
 
-    def __init__(self, home, database_url=None, redis_url=None, scoring_seconds=0):
+    def __init__(self, home, database_url=None, redis_url=None, scoring_seconds=0, settings=None):
         self.home = home
         self.options = [str(scoring_seconds)] if scoring_seconds else []
         self.port = free_port()
@@ -31,6 +31,7 @@ class Service:
         stores = {"TAGTIDE_DATABASE_URL": database_url, "TAGTIDE_REDIS_URL": redis_url}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TAGTIDE_")}
         self.environ = {**kept, **{name: value for name, value in stores.items() if value}}
+        self.environ |= settings or {}
         self.log = home.root.parent / f"service-{self.port}.log"
         self.process = None
 
