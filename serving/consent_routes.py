@@ -70,6 +70,7 @@ class ConsentRoutes:
             (400, 413, 415, 422, 503),
             OF_CUSTOMER,
             scope="write",
+            what="consent",
         ),
         Operation(
             "PUT",
@@ -83,6 +84,7 @@ class ConsentRoutes:
             (400, 413, 415, 422, 503),
             OF_CUSTOMER,
             scope="write",
+            what="consent",
         ),
     )
 
@@ -122,8 +124,7 @@ class ConsentRoutes:
         return await self._changed(request, customer, {"takeover": asked.on, "takeover_until_us": until_us})
 
     async def _changed(self, request: Request, customer: str, changes: dict[str, Any]) -> Response:
-        # Whoever names the caller of a request leaves it there.
-        said_by = str(getattr(request.state, "caller", "api"))
+        said_by = str(request.state.caller.name)
         return json_reply(
             await self._readers.run(
                 lambda: self._change(customer, changes, said_by, str(request.state.request_id))
