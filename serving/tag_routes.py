@@ -16,7 +16,7 @@ from features.windows import from_us
 from serving.answers import Answers
 from serving.clock import Clock
 from serving.errors import NotFound
-from serving.http_messages import json_reply
+from serving.http_messages import about, json_reply
 from serving.live_tags import LiveTags
 from serving.openapi import Operation
 from serving.paging import CURSOR, as_cursor, bad_cursor, limit_in_query, read_cursor
@@ -141,7 +141,9 @@ class TagRoutes:
                 next_cursor=None if after is None else as_cursor(Position(tag_id, after)),
             )
 
-        return json_reply(await self._readers.run(read))
+        reply = await self._readers.run(read)
+        about(request, [one.customer_id for one in reply.customers])
+        return json_reply(reply)
 
     def _tags(self) -> list[TagSummary]:
         now_us = self._clock.now_us()

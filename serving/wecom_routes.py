@@ -55,6 +55,7 @@ class WecomRoutes:
         found = await self._readers.run(
             lambda: self._diff.since(asked.cursor, limit=asked.limit, now_us=now_us, dry_run=asked.dry_run)
         )
+        request.state.customers = len(found.bodies)
         return json_reply(
             WecomDiffReply(
                 as_of=from_us(now_us),
