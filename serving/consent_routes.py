@@ -123,7 +123,7 @@ class ConsentRoutes:
 
     async def _changed(self, request: Request, customer: str, changes: dict[str, Any]) -> Response:
         # Whoever names the caller of a request leaves it there.
-        said_by = str(getattr(request.state, "caller", "api"))
+        said_by = str(getattr(getattr(request.state, "caller", None), "name", "api"))
         return json_reply(
             await self._readers.run(
                 lambda: self._change(customer, changes, said_by, str(request.state.request_id))
