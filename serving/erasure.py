@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from features.contacts import Contacts
 from features.event_log import EVENT_LOG, EventLog, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
+from features.life_cycle import TagRecord
 from features.life_cycle import erase as erased_tags
 from features.packed_store import open_packed_store
 from features.parked import Parked
@@ -36,6 +38,7 @@ from serving.idempotency import IdempotentReplies
 from serving.live_tags import LiveTags
 from serving.outbox import Outbox
 from serving.pending import PendingTriggers
+from serving.tag_news import tell_erased
 from serving.wecom_removals import take_tags_off
 from serving.wecom_state import WecomState
 
@@ -60,6 +63,8 @@ class Erasing:
         What happens later is a new customer's.
     latest
         When the last event happened that the lake had of them.
+    tags
+        Their tags as they were, by id and tag id: a receiver is told that those are gone.
     """
 
     home: Home
@@ -71,6 +76,7 @@ class Erasing:
     now: datetime
     erasure_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     latest: datetime | None = None
+    tags: dict[str, dict[str, TagRecord]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ def _end_tags(erasing: Erasing, live_tags: LiveTags) -> None:
     """Write down that live tags ended by an erasure, under its id: whose they were stands nowhere."""
     now_us, whose = to_us(erasing.now), ERASED + erasing.erasure_id
     ended: dict[str, Transition] = {}
-    for records in live_tags.read(erasing.ids, now_us).values():
+    erasing.tags |= live_tags.read(erasing.ids, now_us)
+    for records in erasing.tags.values():
         for one in erased_tags(records, now_us):
             step = Transition(whose, one.tag_id, one.at_us, one.from_state, one.to_state, one.reason)
             ended.setdefault(one.tag_id, step)
@@ -292,6 +299,9 @@ def _erased(home: Home, settings: Settings, engine: sa.Engine, customer: str, no
             f"nothing is known of such a customer in {home.root}",
             "ids of further sources are written SOURCE:ID; see docs/identities.md",
         )
+    if settings.webhook_url is not None:
+        # Whoever was told of the tags hears that they are gone; the message goes once it is delivered.
+        tell_erased(Outbox(engine), erasing.tags, to_us(now), time.time_ns() // 1000)
     erased_at = now if erasing.latest is None else max(now, erasing.latest)
     if erased_at > now:
         resolver.tombstones.bury(members, erased_at)

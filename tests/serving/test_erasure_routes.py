@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from configs.home import Home
+from features.event_log import open_engine
 from features.file_lock import SharedLock
+from serving.outbox import Outbox
 from serving.tokens import TokenFile
 from tests.pipelines.id_search import places_naming
 from tests.serving.parts import event
@@ -65,6 +67,23 @@ def test_the_end_of_their_tags_is_in_the_ledger_under_the_erasure_alone(parts: P
         assert set(steps["customer_id"]) == {BOB, f"erased:{receipt['erasure_id']}"}
 
     run(parts, job)
+
+
+def test_a_receiver_is_told_that_the_tags_of_somebody_erased_are_gone(home: Home) -> None:
+    parts = PeopleParts(home, webhook_url="http://127.0.0.1:9/hook", webhook_secret="a-secret-for-tests")
+
+    async def job(client: Any) -> None:
+        await send(client, event(1, ANN), event(2, BOB), tags=True)
+        await client.delete(f"/v1/customers/{ANN}")
+
+    run(parts, job)
+    engine = open_engine(None, home)
+    turn = Outbox(engine).turn([], owner="a deliverer", now_us=10**17, lease_us=10**6, most=10)
+    assert [(one.message.customer_id, json.loads(one.message.body)["tag_id"]) for one in turn] == [
+        (ANN, "interest:MILK")
+    ]
+    assert json.loads(turn[0].message.body)["to_state"] == "erased"
+    engine.dispose()
 
 
 def test_erasing_again_is_harmless_and_somebody_unknown_is_not_found(parts: PeopleParts) -> None:

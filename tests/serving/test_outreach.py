@@ -315,7 +315,7 @@ async def test_who_said_what_when_is_kept(make, receiver):
         await client.put("/v1/customers/c1/consent", json={"marketing": True, "time_zone": None})
     told = Consent(parts.engine).history("c1")
     assert [said for _, _, said in told] == [{"marketing": False}, {"marketing": True, "time_zone": None}]
-    assert {by for _, by, _ in told} == {"api"}
+    assert {by for _, by, _ in told} == {"environment"}
 
 
 async def test_under_the_wall_clock_an_event_is_told_within_a_second(tmp_path, receiver):
