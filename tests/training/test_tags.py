@@ -148,6 +148,9 @@ def test_a_family_without_a_key_is_one_tag_and_always_observed() -> None:
     assert [row["tag"] for row in bundle.content["contract"]] == [""]
     assert bundle.metrics["auc"] > 0.8
     assert bundle.metrics["precision_observed"] == bundle.metrics["precision_strict"] >= 0.8
+    # Nothing is borrowed from the slice that chose the threshold, nor from tags that there are none of.
+    (row,) = bundle.content["contract"]
+    assert row["precision_shrunk"] == pytest.approx(row["precision"])
 
 
 def test_reasons_of_a_trained_model_add_up_to_its_score() -> None:
