@@ -11,7 +11,7 @@ together, so counts are divided by a design effect before they are believed (Kis
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -229,6 +229,10 @@ class Thresholds:
     alone: npt.NDArray[np.bool_]
     expected: FloatArray
     worth: FloatArray
+
+    def without_expectation(self) -> Thresholds:
+        """Return the same thresholds, of which the claims they were chosen on prove nothing."""
+        return replace(self, worth=np.zeros_like(self.worth))
 
 
 def choose_thresholds(

@@ -119,9 +119,14 @@ class FittedTags:
         aims = [min(contract.precision + above * contract.slack, 1.0) for above in AIMS_ABOVE]
         tags, rates = len(self.names), self.choosing_rates
         steps = (choose_thresholds(self.choosing, tags, contract, rates, self.prior, aim) for aim in aims)
+        prior = self.prior
+        if self.family.key is None:
+            # A family of one tag has no others to be judged by: what it was chosen for proves nothing.
+            steps = (step.without_expectation() for step in steps)
+            prior = replace(prior, strength=0.0)
         known = np.isin(self.names, list(self.bundle.keys))
         return certify_in_steps(
-            self.certifying, self.names, steps, self.certifying_rates, contract, self.prior, known
+            self.certifying, self.names, steps, self.certifying_rates, contract, prior, known
         )
 
     def under(self, certificates: Sequence[Certificate]) -> Bundle:

@@ -27,7 +27,7 @@ from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT
 from training.errors import TrainingDataError
 from training.metrics import ece
 from training.tag_model import KEY, OBSERVED, TAG, TagModel
-from training.tags import LEAST_POSITIVES_OF_KEY
+from training.tags import FEW_CLAIMS, LEAST_POSITIVES_OF_KEY, fitted_on, usual_parameters
 
 
 def test_habits_are_learnt_certified_and_kept() -> None:
@@ -126,6 +126,19 @@ def test_the_strict_probability_is_lower_on_average_and_calibrated() -> None:
     assert in_tried == pytest.approx(confirmed[observed].mean(), abs=0.03)
 
 
+def test_a_model_is_as_fine_as_the_claims_it_is_fitted_on_carry() -> None:
+    bundle, data = interest_bundle(), interest_data()
+    claims = sum(
+        part == FIT and outcome != UNOBSERVED
+        for part, outcome in zip(data.rows.part[data.pairs.row].tolist(), data.outcome.tolist(), strict=True)
+    )
+    assert fitted_on(data).sum() == claims < FEW_CLAIMS
+    assert bundle.content["parameters"] == usual_parameters(claims)
+    few, many = usual_parameters(FEW_CLAIMS - 1), usual_parameters(FEW_CLAIMS)
+    assert few["num_leaves"] < many["num_leaves"]
+    assert few.keys() == many.keys()
+
+
 def test_a_family_without_a_key_is_one_tag_and_always_observed() -> None:
     bundle, data = high_intent_bundle(), high_intent_data()
     assert (data.outcome != UNOBSERVED).all()
@@ -135,6 +148,9 @@ def test_a_family_without_a_key_is_one_tag_and_always_observed() -> None:
     assert [row["tag"] for row in bundle.content["contract"]] == [""]
     assert bundle.metrics["auc"] > 0.8
     assert bundle.metrics["precision_observed"] == bundle.metrics["precision_strict"] >= 0.8
+    # Nothing is borrowed from the slice that chose the threshold, nor from tags that there are none of.
+    (row,) = bundle.content["contract"]
+    assert row["precision_shrunk"] == pytest.approx(row["precision"])
 
 
 def test_reasons_of_a_trained_model_add_up_to_its_score() -> None:
