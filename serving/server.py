@@ -21,8 +21,8 @@ GRACE_SECONDS = 5
 """How long requests in flight may take after SIGTERM."""
 
 KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection is kept: longer than callers keep theirs (httpx 5 s, proxies up to 60 s), so that
-none is closed just as its next request is under way."""
+"""How long an idle connection is kept: longer than callers keep theirs (httpx 5 s, proxies up to 60 s), so
+that none is closed just as its next request is under way."""
 
 BACKLOG = 512
 SWITCH_SECONDS = 0.001
