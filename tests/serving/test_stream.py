@@ -2,6 +2,7 @@ import json
 import threading
 from contextlib import nullcontext
 from datetime import timedelta
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -337,10 +338,11 @@ def test_events_wait_for_no_model_unless_the_sender_wants_the_tags(gated):
 
 
 def test_what_was_remembered_and_not_evaluated_before_an_end_is_evaluated_after_it(gated):
-    writer = writer_of(gated)
+    lead = SimpleNamespace(is_ours=True, lose=lambda: None)
+    writer = writer_of(gated, lead=lead)
     writer.start()
     writer.submit(wall_post(gated, wall_event(1, "c1"))).result(20)
-    del writer  # the process dies
+    lead.is_ours = False  # the process dies, as far as the stores can tell
     assert (gated.store.mark(STREAM_MARK), gated.store.mark(TAGGED_MARK)) == (1, 0)
     gated.holder.scorer = gated.scorer
     again = writer_of(gated)
@@ -349,6 +351,8 @@ def test_what_was_remembered_and_not_evaluated_before_an_end_is_evaluated_after_
     again.stop()
     assert gated.claims()["customer_id"].to_list() == ["c1"]
     assert gated.store.mark(TAGGED_MARK) == 1
+    gated.gated.gate.set()
+    writer.stop()
 
 
 def test_senders_at_once_under_the_wall_clock_lose_and_double_nothing(home):
