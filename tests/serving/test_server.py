@@ -1,6 +1,7 @@
 """The real BentoML application under the real server, in a process of its own."""
 
 import json
+import re
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -37,17 +38,21 @@ def test_the_document_names_exactly_the_routes_that_answer(service):
     assert document["openapi"] == "3.1.0"
     for path, methods in document["paths"].items():
         for method in methods:
-            asked = path.replace("{customer_id}", "c1")
+            asked = re.sub("{[a-z_]+}", "c1", path)
             reply = service.client.request(method.upper(), asked, content=b"{}")
-            assert reply.status_code not in (404, 405, 500), (method, path, reply.text)
+            assert reply.status_code not in (405, 500), (method, path, reply.text)
+            # A route may not know what is asked about; it must be there all the same.
+            assert "no such route" not in reply.text, (method, path)
 
 
 def test_every_reference_of_the_document_leads_somewhere(service):
     document = service.client.get("/openapi.json").json()
     text = json.dumps(document)
-    schemas = document["components"]["schemas"]
-    for part in text.split('"$ref": "')[1:]:
-        assert part.split('"')[0].removeprefix("#/components/schemas/") in schemas
+    found = [part.split('"')[0] for part in text.split('"$ref": "')[1:]]
+    assert len(found) > 10
+    for reference in found:
+        kind, name = reference.removeprefix("#/components/").split("/")
+        assert name in document["components"][kind], reference
 
 
 def test_replies_have_the_shape_the_document_says(service):
