@@ -33,6 +33,7 @@ CUSTOMER = {
     "segment": 2,
     "static_tags": [{"tag_id": "stage:repeat", "description": "bought more than once"}],
     "tags": [TAG],
+    "contact": {"allowed": False, "reason": "quiet hours"},
 }
 
 BODIES: Mapping[str, Any] = {
