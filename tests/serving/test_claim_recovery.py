@@ -133,10 +133,10 @@ class Unreachable(LiveTags):
 
     is_out = False
 
-    def write(self, changed, now_us, mark):
+    def write(self, changed, now_us, mark, before=None):
         if self.is_out:
             raise FeatureStoreError("no answer")
-        super().write(changed, now_us, mark)
+        super().write(changed, now_us, mark, before)
 
 
 def test_where_the_store_did_not_answer_the_next_evaluation_claims_nothing_twice_without_a_restart(home):
