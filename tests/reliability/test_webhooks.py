@@ -7,15 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from configs.settings import Settings
 from serving.clock import WallClock
 from tests.reliability.service import services, until
 from tests.reliability.stream import Senders, settled
 from tests.serving.parts import Parts
-
-pytestmark = pytest.mark.skipif(
-    "webhook_url" not in Settings.model_fields, reason="changes of tags are not posted by this version"
-)
 
 
 class Receiver(ThreadingHTTPServer):
@@ -60,8 +55,9 @@ def receiver():
 def heard(receiver):
     """Return (customer, tag, state) of every change that arrived."""
     told = [json.loads(body) for body in list(receiver.bodies.values())]
-    data = [one.get("data", one) for one in told if one.get("type", one.get("event")) == "tag.changed"]
-    return {(one["customer_id"], one["tag_id"], one["to_state"]) for one in data}
+    return {
+        (one["customer_id"], one["tag_id"], one["to_state"]) for one in told if one["type"] == "tag.changed"
+    }
 
 
 def test_every_change_in_the_ledger_is_heard_of_however_often_the_sender_dies(home, receiver):
