@@ -67,5 +67,5 @@ def test_a_home_below_a_file_cannot_be_made(tmp_path: Path):
 def test_every_place_lies_under_the_root_and_no_two_are_one(tmp_path: Path):
     home = Home(tmp_path)
     places = [getattr(home, name) for name, kind in vars(Home).items() if isinstance(kind, property)]
-    assert len(set(places)) == len(places) == 15
+    assert len(set(places)) == len(places) == 16
     assert all(place.is_relative_to(tmp_path) and place != tmp_path for place in places)
