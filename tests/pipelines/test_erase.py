@@ -14,6 +14,8 @@ import pytest
 
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
+from features.consent import Consent
+from features.contacts import Contact, Contacts
 from features.event_log import EventLog, open_engine
 from features.file_lock import SharedLock
 from features.lake import Lake
@@ -33,6 +35,8 @@ from pipelines.link_changes import change_links
 from serving.erasure import Receipt, erase
 from serving.errors import UnknownCustomerError
 from serving.live_tags import LiveTags
+from serving.outbox import Message, Outbox
+from serving.pending import Pending, PendingTriggers, Record
 from tests.features.made_events import event, frame
 from tests.features.postgres_database import empty_postgres_schema
 from tests.features.redis_database import empty_redis_database
@@ -117,6 +121,19 @@ def claims_of(home: Home, chosen: Settings, customer: str) -> None:
     engine.dispose()
 
 
+def outreach_of(home: Home, chosen: Settings, customer: str) -> None:
+    engine = open_engine(chosen.database_url, home)
+    Consent(engine).change(customer, {"marketing": True}, at_us=1, said_by=f"{customer} by phone")
+    Contacts(engine).add([Contact(customer, "k", 1)])
+    pending = PendingTriggers(engine)
+    with pending.transaction() as connection:
+        pending.put([Pending("t", customer, "", "k", 1, 2, f'{{"event_id": "{customer}"}}')], connection)
+        pending.record([Record(f"r-{customer}"[:32], "t", customer, "", 1, "blocked", "x")], connection)
+        pending.set_levels([("t", customer)], [], connection)
+    Outbox(engine).add([Message(f"m-{customer}"[:32], "trigger.fired", customer, customer.encode())], 1)
+    engine.dispose()
+
+
 def fill(home: Home, chosen: Settings, folder: Path) -> None:
     """Put somebody under three ids, and somebody else, wherever a home keeps customers."""
     for mapping in (web(folder), pos(folder)):
@@ -152,6 +169,7 @@ def fill(home: Home, chosen: Settings, folder: Path) -> None:
     (home.reports / "demo" / "summary.json").write_text(json.dumps(summary))
     for customer in (WEB_ID, f"pos:{POS_ID}", OTHER):
         claims_of(home, chosen, customer)
+        outreach_of(home, chosen, customer)
 
 
 def do(home: Home, chosen: Settings, customer: str = WEB_ID, now: datetime = LATER) -> Receipt:
