@@ -24,7 +24,8 @@ import reliability_page
 
 from configs import telemetry
 from configs.home import Home, open_home
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from tests.features.postgres_database import empty_postgres_schema
 from tests.features.redis_database import empty_redis_database
 from tests.reliability.bodies import broken, fuzz

@@ -36,7 +36,8 @@ import polars as pl
 from configs import telemetry
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.lake import Lake
 from features.mapping import load_mapping
 from features.packed_memory import decode_memory
@@ -50,7 +51,8 @@ from serving.clock import WallClock
 from serving.intake import read_posted
 from serving.live_tags import LiveTags
 from serving.measures import Measures
-from serving.stream import Writer, Written
+from serving.post_queue import Written
+from serving.stream import Writer
 from serving.tag_queue import TagQueue
 from serving.tagging import Tagging
 

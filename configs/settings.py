@@ -56,6 +56,9 @@ class Settings(BaseModel):
     serve_host: str = Field(min_length=1, description="address the service listens on")
     serve_port: int = Field(ge=1, le=65535, description="port the service listens on")
     max_batch_events: int = Field(ge=1, le=100_000, description="most events of one request")
+    max_waiting_events: int = Field(
+        ge=1, le=10_000_000, description="most posted events that wait to be written; beyond it 429"
+    )
     max_batch_ids: int = Field(ge=1, le=100_000, description="most ids of one prediction request")
     max_body_bytes: int = Field(ge=1024, description="largest request body read")
     consent_default: Literal["allow", "deny"] = Field(

@@ -120,7 +120,7 @@ class Consent:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. Tables are made if they are not there.
+        From `features.database.open_engine`. Tables are made if they are not there.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class Contacts:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. Tables are made if they are not there.
+        From `features.database.open_engine`. Tables are made if they are not there.
 
     Raises
     ------

@@ -27,7 +27,7 @@ class HomeTables:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`.
+        From `features.database.open_engine`.
     metadata
         The tables, made at once where they are missing.
     what

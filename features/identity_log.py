@@ -87,7 +87,7 @@ class Identities:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. Tables are made if they are not there.
+        From `features.database.open_engine`. Tables are made if they are not there.
     pseudonym
         See `features.identities.Spaces`.
 

@@ -57,7 +57,7 @@ class Lease:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. The table is made if it is not there.
+        From `features.database.open_engine`. The table is made if it is not there.
     name
         Which lease.
 

@@ -149,6 +149,7 @@ class RedisPackedStore:
                 yield pipe, 0
                 return
             mine = self.fence()
+            # redis-py gives this method no types.
             pipe.watch(self._mark(FENCE_MARK))  # type: ignore[no-untyped-call]
             found: Any = pipe.get(self._mark(FENCE_MARK))
             stored = int(found or 0)

@@ -110,7 +110,7 @@ def open_resolver(home: Home, engine: sa.Engine, settings: Settings) -> Resolver
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`.
+        From `features.database.open_engine`.
     settings
         Their ``erasure_key`` hashes what is erased, ``pseudonymous_ids`` and ``id_key`` say what stands for
         ids.

@@ -143,7 +143,7 @@ class Tombstones:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. Tables are made if they are not there.
+        From `features.database.open_engine`. Tables are made if they are not there.
     keys
         Of the home.
 

@@ -143,7 +143,7 @@ class AuditLog:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. Table and rules are made if they are not there.
+        From `features.database.open_engine`. Table and rules are made if they are not there.
     keys
         Of the home; the one for new tombstones is used.
     spaces

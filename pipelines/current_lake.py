@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from configs.home import Home
 from configs.settings import Settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.identities import Resolution
 from features.identity_log import Identities
 from features.lake import Lake

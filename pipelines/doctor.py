@@ -324,7 +324,7 @@ def database_reachable(settings: Settings) -> Finding:
         return Finding("database", "ok", "not used: event log and ledger are SQLite files in the home")
     import sqlalchemy
 
-    from features.event_log import with_driver
+    from features.database import with_driver
 
     try:
         address = with_driver(sqlalchemy.make_url(settings.database_url.get_secret_value()))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @contextmanager
 def open_ledger(home: Home, settings: Settings) -> Iterator[Ledger]:
     """Open the ledger of a home."""
-    from features.event_log import open_engine
+    from features.database import open_engine
     from monitoring.ledger import Ledger
 
     engine = open_engine(settings.database_url, home)

@@ -13,7 +13,8 @@ import typer
 
 from configs.home import Home
 from configs.settings import Settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.identity_log import Identities
 from features.lake import Lake
 from features.tags import TagFamily, load_catalogue

@@ -154,6 +154,7 @@ def create_app(
         quarantine=quarantine,
         identities=identities,
         future_skew=timedelta(minutes=settings.future_skew_minutes),
+        queue_rows=settings.max_waiting_events,
         guard=guard,
         lead=leadership,
     )

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from configs.home import Home
 from configs.settings import Settings
 from configs.wecom import load_wecom
-from features.event_log import EventLog, one_at_a_time, open_engine
+from features.database import one_at_a_time, open_engine
+from features.event_log import EventLog
 from features.file_lock import SharedLock
 from features.lake import Lake
 from features.lease import Lease

@@ -18,7 +18,8 @@ from configs.home import Home
 from configs.settings import Settings
 from features.consent import Consent
 from features.contacts import Contacts
-from features.event_log import EVENT_LOG, EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EVENT_LOG, EventLog
 from features.file_lock import SharedLock
 from features.lake import Lake
 from features.life_cycle import TagRecord

@@ -38,7 +38,7 @@ class IdempotentReplies:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. The table is made if it is not there.
+        From `features.database.open_engine`. The table is made if it is not there.
 
     Raises
     ------

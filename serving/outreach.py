@@ -118,7 +118,7 @@ def forget_outreach(engine: sa.Engine, ids: Collection[str]) -> dict[str, int]:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`.
+        From `features.database.open_engine`.
     ids
         Every id of theirs, in every spelling.
 

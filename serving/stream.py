@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import polars as pl
@@ -19,14 +16,14 @@ from configs.errors import TagtideError
 from features.errors import LeaseLostError
 from features.packed_memory import latest_known_us, merge_memory, pack_memories
 from features.packed_store import CUSTOMER_MEMORY, PackedRow, PackedStore
-from features.windows import from_us
 from serving.clock import Clock
-from serving.errors import NotReady, TooManyRequests
+from serving.errors import NotReady
 from serving.followed import PATIENCE_SECONDS, Followed
-from serving.intake import Intake, Posted, Refusal, admit_posted
+from serving.intake import Intake, Posted, admit_posted
 from serving.measures import Measures
 from serving.outages import part_of
-from serving.schemas import Detail
+from serving.post_queue import QUEUE_ROWS, PostQueue, WaitingPost, Written
+from serving.refused_rows import RefusedRows
 from serving.stream_parts import AlwaysOurs, DurableLog, Lead, RefusalKeeper, Resolver
 from serving.tag_queue import TAGGED_MARK, TagQueue
 
@@ -35,15 +32,7 @@ logger = logging.getLogger(__name__)
 STREAM_MARK = "stream_seq"
 """Progress mark: every row of the log up to it is in the memories."""
 
-GROUP_ROWS = 2_000
-"""Requests are committed together up to this many rows."""
-
-QUEUE_ROWS = 20_000
-"""Most rows that wait to be written; beyond it a sender is told to come back."""
-
 CATCH_UP_ROWS = 10_000
-
-RETRY_MAX_SECONDS = 30
 
 LOOK_SECONDS = 0.05
 """How often the log is looked at for events that another process stored."""
@@ -58,44 +47,6 @@ FAILED_PAUSE_SECONDS = 1.0
 """How long after a failure the log is looked at again, unless events are posted."""
 
 OTHER_CONTENT = "the content stored under this id, or another id"
-
-
-@dataclass(frozen=True)
-class Written:
-    """What became of one request's events.
-
-    Attributes
-    ----------
-    erased
-        Rows left out because their customers asked to be forgotten.
-    errors
-        Rows refused by the door, and rows whose id is stored with other content, by index.
-    customers
-        Where their tags are waited for: whose events were taken, in order of first appearance.
-    """
-
-    accepted: int
-    duplicates: int
-    erased: int
-    errors: list[Detail]
-    customers: list[str]
-
-
-@dataclass
-class _Waiting:
-    posted: Posted
-    with_tags: bool
-    since: float
-    done: Future[Written] = field(default_factory=Future)
-    accepted: int = 0
-    duplicates: int = 0
-    erased: int = 0
-    errors: list[Detail] = field(default_factory=list)
-    customers: dict[str, None] = field(default_factory=dict)
-
-    def written(self) -> Written:
-        errors = sorted(self.errors, key=lambda one: one.index or 0)
-        return Written(self.accepted, self.duplicates, self.erased, errors, list(self.customers))
 
 
 class Writer:
@@ -123,7 +74,7 @@ class Writer:
     future_skew
         See `features.events.admit`.
     queue_rows
-        See `QUEUE_ROWS`.
+        Most rows that wait to be written; beyond it a sender is told to come back.
     guard
         Makes what is held while memories change, beside the other threads.
     lead
@@ -152,18 +103,14 @@ class Writer:
         self._store = store
         self._tags = tags
         self._lead = lead or AlwaysOurs()
-        self._followed: Followed[_Waiting] = Followed(patience_seconds)
+        self._followed: Followed[WaitingPost] = Followed(patience_seconds)
         self._clock = clock
         self._measures = measures
-        self._quarantine = quarantine
+        self._refused = RefusedRows(quarantine, clock, measures)
         self._identities = identities
         self._future_skew = future_skew
-        self._queue_rows = queue_rows
         self._guard = guard
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._waiting_rows = 0
-        self._rows_per_second = float(queue_rows)
-        self._count_lock = threading.Lock()
+        self._posts = PostQueue(queue_rows)
         self._thread: threading.Thread | None = None
         self._failed_at: float | None = None
         self._has_begun = False
@@ -176,7 +123,7 @@ class Writer:
         """Called under the lock once rows of the log are in the memories, and in a replay their customers'
         tags are evaluated."""
         self.problem = "starting"
-        measures.waiting_rows.set_function(lambda: self._waiting_rows)
+        measures.waiting_rows.set_function(lambda: self._posts.rows)
 
     @property
     def is_leading(self) -> bool:
@@ -186,7 +133,7 @@ class Writer:
     @property
     def waiting_rows(self) -> int:
         """Rows that are not written yet."""
-        return self._waiting_rows
+        return self._posts.rows
 
     def start(self) -> None:
         """Apply what the log holds beyond the marks, then begin to take events."""
@@ -198,26 +145,16 @@ class Writer:
     def stop(self) -> None:
         """Write what waits, then stop."""
         if self._thread is not None:
-            self._waiting.put(None)
+            self._posts.end()
             self._thread.join()
             self._thread = None
             self._tags.stop()
             self._has_begun = False
             self.problem = "stopped"
 
-    def make_sure_of_room(self, rows: int = 1) -> None:
-        """Refuse what there is no room for; a request alone may be of any size.
-
-        Raises
-        ------
-        TooManyRequests
-            If too many rows wait.
-        """
-        waiting = self._waiting_rows
-        if waiting and waiting + rows > self._queue_rows:
-            seconds = min(math.ceil(waiting / self._rows_per_second), RETRY_MAX_SECONDS)
-            message = f"{waiting} events wait to be written; send this again"
-            raise TooManyRequests(message, retry_after_seconds=max(seconds, 1))
+    def make_sure_of_room(self) -> None:
+        """Refuse a request before it is parsed; see `PostQueue.make_sure_of_room`."""
+        self._posts.make_sure_of_room()
 
     def submit(self, posted: Posted, *, with_tags: bool = False) -> Future[Written]:
         """Queue one request's events.
@@ -243,17 +180,14 @@ class Writer:
         """
         if self._thread is None or not self._thread.is_alive():
             raise NotReady("events are not taken now: the writer is not running")
-        waiting = _Waiting(posted, with_tags, time.perf_counter())
-        with self._count_lock:
-            self.make_sure_of_room(posted.height)
-            self._waiting_rows += posted.height
-        self._waiting.put(waiting)
+        waiting = WaitingPost(posted, with_tags, time.perf_counter())
+        self._posts.put(waiting)
         return waiting.done
 
     def _run(self) -> None:
         last = False
         while not last:
-            group, last = self._next_group()
+            group, last = self._posts.take(FOLLOW_LOOK_SECONDS if self._followed else LOOK_SECONDS)
             began, rows = time.perf_counter(), sum(waiting.posted.height for waiting in group)
             try:
                 self._take_role()
@@ -274,7 +208,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001
                 self._fail(group, error)
             if rows:
-                self._count(rows, time.perf_counter() - began)
+                self._posts.note_rate(rows / max(time.perf_counter() - began, 1e-6))
         self._end_followed()
 
     def _take_role(self) -> None:
@@ -299,7 +233,7 @@ class Writer:
     def _is_pausing(self) -> bool:
         return self._failed_at is not None and time.monotonic() < self._failed_at + FAILED_PAUSE_SECONDS
 
-    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
+    def _fail(self, group: Sequence[WaitingPost], error: Exception) -> None:
         part = part_of(error)
         problem = f"the last write failed: {part or type(error).__name__}"
         if group or problem != self.problem:
@@ -309,10 +243,10 @@ class Writer:
         reason = f", because {part} does not answer" if part else ""
         self._refuse(group, f"the events could not all be written{reason}; send them again: nothing doubles")
 
-    def _refuse(self, group: Sequence[_Waiting], message: str) -> None:
+    def _refuse(self, group: Sequence[WaitingPost], message: str) -> None:
         for waiting in group:
             if not waiting.done.done():
-                self._release(waiting)
+                self._posts.release(waiting)
                 waiting.done.set_exception(NotReady(message))
 
     def _apply_others(self) -> None:
@@ -346,44 +280,17 @@ class Writer:
             logger.exception("senders could not be answered")
         self._refuse(list(self._followed.all()), "the service ends; send this again: nothing doubles")
 
-    def _release(self, waiting: _Waiting) -> None:
-        with self._count_lock:
-            self._waiting_rows -= waiting.posted.height
-
-    def _count(self, rows: int, seconds: float) -> None:
-        # The rate of the last groups, by which a sender is told when to come back.
-        self._rows_per_second += 0.2 * (rows / max(seconds, 1e-6) - self._rows_per_second)
-
-    def _next_group(self) -> tuple[list[_Waiting], bool]:
-        try:
-            first = self._waiting.get(timeout=FOLLOW_LOOK_SECONDS if self._followed else LOOK_SECONDS)
-        except queue.Empty:
-            return [], False
-        if first is None:
-            return [], True
-        group, rows = [first], first.posted.height
-        while rows < GROUP_ROWS:
-            try:
-                another = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if another is None:
-                return group, True
-            group.append(another)
-            rows += another.posted.height
-        return group, False
-
-    def _write(self, group: list[_Waiting]) -> None:
+    def _write(self, group: list[WaitingPost]) -> None:
         with self.lock, self._guard():
             if not self.is_leading and self._clock.kind == "replay":
                 raise LeaseLostError("a replay is applied by one process")
             self._store_and_apply(group)
 
-    def _store_and_apply(self, group: list[_Waiting]) -> None:
+    def _store_and_apply(self, group: list[WaitingPost]) -> None:
         intake = admit_posted([waiting.posted for waiting in group], future_skew=self._future_skew)
-        self._keep_refusals(intake.refused)
+        self._refused.keep(intake.refused)
         for waiting, refused in zip(group, intake.refused, strict=True):
-            waiting.errors = _details(refused)
+            waiting.errors = [refusal.detail for refusal in refused]
         rows, owner = self._without_erased(intake, group)
         for chosen in self._segments(rows):
             segment = rows if chosen == list(range(rows.height)) else rows[chosen]
@@ -399,7 +306,7 @@ class Writer:
                 event_id = str(segment["event_id"][row])
                 conflicts.append(waiting.posted.refuse(index, "event_id", event_id, OTHER_CONTENT))
                 waiting.errors.append(conflicts[-1].detail)
-            self._keep_refusals([conflicts])
+            self._refused.keep([conflicts])
             self._apply(receipt.stored)
         if any(waiting.with_tags for waiting in group):
             self._name_customers(rows, owner)
@@ -425,8 +332,8 @@ class Writer:
             self._lead.lose()
 
     def _without_erased(
-        self, intake: Intake, group: list[_Waiting]
-    ) -> tuple[pl.DataFrame, list[tuple[_Waiting, int]]]:
+        self, intake: Intake, group: list[WaitingPost]
+    ) -> tuple[pl.DataFrame, list[tuple[WaitingPost, int]]]:
         """Return the rows that may be stored, and whose each is with its position in the request."""
         rows = intake.admitted
         owner = [(group[post], index) for post, index in zip(intake.post, intake.index, strict=True)]
@@ -505,12 +412,12 @@ class Writer:
     def _resolved(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows if self._identities is None else self._identities.resolve(rows)
 
-    def _name_customers(self, rows: pl.DataFrame, owner: Sequence[tuple[_Waiting, int]]) -> None:
+    def _name_customers(self, rows: pl.DataFrame, owner: Sequence[tuple[WaitingPost, int]]) -> None:
         customers = self._resolved(rows)["customer_id"].to_list()
         for (waiting, _), customer in zip(owner, customers, strict=True):
             waiting.customers[customer] = None
 
-    def _answer(self, group: Sequence[_Waiting], *, are_tagged: bool = False) -> None:
+    def _answer(self, group: Sequence[WaitingPost], *, are_tagged: bool = False) -> None:
         now = time.perf_counter()
         for waiting in group:
             if waiting.done.done():
@@ -524,21 +431,11 @@ class Writer:
             ):
                 self._measures.events.labels(result).inc(count)
             self._measures.remembered_seconds.observe(now - waiting.since)
-            self._release(waiting)
+            self._posts.release(waiting)
             if waiting.with_tags and not are_tagged:
                 _when(self._tags.evaluated(written.customers), waiting.done, written)
             else:
                 waiting.done.set_result(written)
-
-    def _keep_refusals(self, refused: Sequence[Sequence[Refusal]]) -> None:
-        refusals = [refusal for of_post in refused for refusal in of_post]
-        if refusals and self._quarantine is not None:
-            try:
-                self._quarantine.append("api", refused_frame(refusals), from_us(self._clock.now_us()))
-            # The sender hears of every refused row; that they are also kept must not cost the good ones.
-            except TagtideError:
-                self._measures.failures.labels("quarantine").inc()
-                logger.exception("refused rows could not be kept")
 
 
 def _when(first: Future[None], then: Future[Written], written: Written) -> None:
@@ -549,20 +446,5 @@ def _when(first: Future[None], then: Future[Written], written: Written) -> None:
     first.add_done_callback(pass_on)
 
 
-def _details(refused: Sequence[Refusal]) -> list[Detail]:
-    return [refusal.detail for refusal in refused]
-
-
 def _latest_us(rows: pl.DataFrame, column: str) -> int:
     return int(rows[column].cast(pl.Int64).to_numpy().max())
-
-
-def refused_frame(refusals: Sequence[Refusal]) -> pl.DataFrame:
-    """Lay out refused rows as the quarantine keeps them, the first row of a request being 1."""
-    names = ("row", "field", "value", "expected", "raw")
-    rows = [
-        ((one.detail.index or 0) + 1, one.detail.field, one.detail.value, one.detail.expected, one.raw)
-        for one in refusals
-    ]
-    schema = {name: pl.Int64 if name == "row" else pl.String for name in names}
-    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -50,7 +50,7 @@ class WecomRemovals:
     Parameters
     ----------
     engine
-        From `features.event_log.open_engine`. The table is made if it is not there.
+        From `features.database.open_engine`. The table is made if it is not there.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from features.tags import Contract
 from features.windows import IntArray
 from training.calibration import LIKELY
 from training.datasets import KIND_NAMES
+from training.tag_claims import Claims
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,44 +34,6 @@ FURTHER_TRIALS = 2
 
 LIFT_MARGIN = 1.02
 """How much a base rate may grow until the certifying slice without costing a tag its lift."""
-
-
-@dataclass(frozen=True)
-class Claims:
-    """Claims that might be made, with what became of them.
-
-    Attributes
-    ----------
-    tag
-        Shape (n,): number of the tag.
-    probability
-        Shape (n,): calibrated probability of being confirmed if observed.
-    outcome
-        Shape (n,): as `features.outcomes` judges.
-    customer, kind
-        Shape (n,): customer number, and kind of decision instant.
-    """
-
-    tag: IntArray
-    probability: FloatArray
-    outcome: npt.NDArray[np.int8]
-    customer: IntArray
-    kind: IntArray
-
-    def take(self, chosen: npt.NDArray[Any]) -> Claims:
-        """Return some of the claims."""
-        return Claims(
-            self.tag[chosen],
-            self.probability[chosen],
-            self.outcome[chosen],
-            self.customer[chosen],
-            self.kind[chosen],
-        )
-
-    def by_tag(self, tag_count: int) -> list[IntArray]:
-        """Return the positions of each tag's claims."""
-        order = np.argsort(self.tag, kind="stable")
-        return np.split(order, np.searchsorted(self.tag[order], np.arange(1, tag_count)))
 
 
 @dataclass(frozen=True)

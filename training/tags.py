@@ -17,10 +17,11 @@ from features.tags import TagFamily
 from features.windows import IntArray
 from training.artifact import Bundle
 from training.calibration import Calibrator, fit_calibrator, fit_tempered
-from training.contract import Certificate, Claims, Prior, certify_in_steps, choose_thresholds, learn_prior
+from training.contract import Certificate, Prior, certify_in_steps, choose_thresholds, learn_prior
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.model_inputs import dtypes_of
 from training.sufficiency import require_claims
+from training.tag_claims import Claims
 from training.tag_data import TagData, base_rates
 from training.tag_evaluation import evaluate_tags, precision_by_kind, score_part
 from training.tag_model import (

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from configs.home import open_home
 from features.consent import FIELDS, HISTORY, UNSAID, Consent, Permission, strictest
+from features.database import open_engine
 from features.errors import ConsentError
-from features.event_log import open_engine
 from tests.features.postgres_database import empty_postgres_schema
 
 said = st.none() | st.booleans()

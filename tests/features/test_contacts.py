@@ -6,7 +6,7 @@ import pytest
 
 from configs.home import open_home
 from features.contacts import KEPT_US, Contact, Contacts, contact_key
-from features.event_log import open_engine
+from features.database import open_engine
 from tests.features.postgres_database import empty_postgres_schema
 
 

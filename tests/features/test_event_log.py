@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from configs.home import Home, open_home
+from features.database import open_engine
 from features.errors import EventLogError
-from features.event_log import EVENT_LOG, EventLog, open_engine
+from features.event_log import EVENT_LOG, EventLog
 from features.events import EVENT_SCHEMA
 from features.lake import Lake
 from features.stored_ids import StoredIds

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.home import Home
+from features.database import open_engine
 from features.errors import IdentityError
-from features.event_log import open_engine
 from features.identities import Resolution, Space
 from features.identity_log import LOG_SCHEMA, Identities
 from tests.features.postgres_database import empty_postgres_schema

@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from features.database import open_engine
 from features.errors import LeaseLostError
-from features.event_log import open_engine
 from features.lease import LEASES, Lease
 from tests.features.postgres_database import empty_postgres_schema
 

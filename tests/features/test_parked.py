@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from configs.home import Home
-from features.event_log import open_engine
+from features.database import open_engine
 from features.parked import Parked, ParkedRows
 
 ANN = ParkedRows(5, {"memory": (3, b"\x00ann"), "tags": (4, b"")})

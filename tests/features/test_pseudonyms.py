@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError
 from configs.home import Home
 from configs.settings import Settings, load_settings
+from features.database import open_engine
 from features.errors import IdentityError
-from features.event_log import EventLog, open_engine
+from features.event_log import EventLog
 from features.identities import Resolution, Space, Spaces
 from features.lake import Lake
 from features.pseudonyms import PSEUDONYM, Pseudonyms, hidden, open_pseudonyms

@@ -9,7 +9,7 @@ import pytest
 
 from configs.home import Home
 from configs.settings import load_settings
-from features.event_log import open_engine
+from features.database import open_engine
 from features.events import INSTANT
 from features.identities import Space
 from features.quarantine import Quarantine

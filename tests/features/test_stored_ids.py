@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from configs.home import Home, open_home
+from features.database import open_engine
 from features.errors import EventLogError
-from features.event_log import EventLog, open_engine
+from features.event_log import EventLog
 from features.lake import Lake
 from features.stored_ids import StoredIds
 from tests.features.made_events import MONDAY, event, events, frame

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from configs.home import Home
+from features.database import open_engine
 from features.errors import IdentityError
-from features.event_log import open_engine
 from features.events import INSTANT
 from features.tombstones import Erasure, ErasureKeys, Tombstones
 from features.windows import to_us

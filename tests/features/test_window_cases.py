@@ -15,7 +15,8 @@ import pytest
 from configs.home import open_home
 from configs.settings import load_settings
 from features import affinity, customer
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.events import EVENT_SCHEMA, TYPE_CODES, admit
 from features.history import History
 from features.lake import Lake

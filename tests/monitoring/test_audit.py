@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from features.event_log import open_engine
+from features.database import open_engine
 from features.identities import Space, Spaces
 from features.tombstones import ErasureKeys
 from monitoring.audit import AuditLog, Entry

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from configs.home import Home
-from features.event_log import open_engine
+from features.database import open_engine
 from monitoring.ledger import CLAIM_WINDOW_US, Ledger, Measurement, Prediction, Transition
 from tests.features.postgres_database import empty_postgres_schema
 from tests.monitoring.shop import START_US, claim

@@ -12,7 +12,8 @@ import polars as pl
 
 from configs.home import Home
 from configs.settings import Settings, load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.history import History
 from features.lake import Lake
 from features.live import LiveCustomers

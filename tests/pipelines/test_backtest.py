@@ -12,7 +12,8 @@ from rich.console import Console
 
 from configs.errors import TagtideError
 from configs.settings import load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.lake import Lake
 from pipelines.backtest import as_table
 from pipelines.backtest_runs import Asked, backtest

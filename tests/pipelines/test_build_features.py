@@ -9,7 +9,8 @@ from polars.testing import assert_frame_equal
 from rich.console import Console
 
 from configs.settings import load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.feast_objects import ONLINE_VIEWS, VIEWS
 from features.lake import Lake
 from features.packed_store import CUSTOMER_PROFILE, KEY_PROFILE, open_packed_store

@@ -16,7 +16,8 @@ from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
 from features.consent import Consent
 from features.contacts import Contact, Contacts
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.file_lock import SharedLock
 from features.lake import Lake
 from features.life_cycle import Evidence, TagRecord

@@ -15,8 +15,9 @@ from polars.testing import assert_frame_equal
 
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
+from features.database import open_engine
 from features.errors import SourceError
-from features.event_log import EventLog, open_engine
+from features.event_log import EventLog
 from features.events import EVENT_TYPES
 from features.lake import Lake
 from features.mapping import KEYS, MAPPABLE, EvaluationPlan, SourceMapping, check_mapping, shipped_names

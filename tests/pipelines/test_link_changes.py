@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.home import Home, open_home
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.file_lock import SharedLock
 from features.history import History
 from features.identities import Space

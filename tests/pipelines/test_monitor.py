@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from configs.home import Home, open_home
 from configs.settings import Settings, load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.lake import Lake
 from features.windows import HOUR_US, to_us
 from monitoring.figures import SuspendedTag

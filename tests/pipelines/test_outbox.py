@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs.home import open_home
-from features.event_log import open_engine
+from features.database import open_engine
 from pipelines.cli import main
 from serving.outbox import Message, Outbox, Outcome, message_key
 

@@ -8,7 +8,7 @@ import pytest
 
 from configs.settings import load_settings
 from features.consent import Consent
-from features.event_log import open_engine
+from features.database import open_engine
 from features.packed_store import open_packed_store
 from features.windows import to_us
 from pipelines.errors import CommandError, MissingStepError

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from configs.home import Home
+from features.database import open_engine
 from features.errors import SourceError
-from features.event_log import open_engine
 from features.identity_log import Identities
 from features.lake import Lake
 from features.mapping import check_mapping

@@ -11,7 +11,8 @@ import polars as pl
 
 from configs.home import Home
 from configs.settings import Settings, load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.mapping import SourceMapping, check_mapping
 from pipelines.import_events import ImportReport, import_source
 from tests.features.made_events import event, frame

@@ -11,7 +11,6 @@ import httpx
 import numpy as np
 
 from serving.readers import WAITING_MAX
-from serving.stream import QUEUE_ROWS
 from tests.reliability.service import until
 from tests.reliability.stream import made_event
 from tests.serving.parts import HEADERS
@@ -21,7 +20,10 @@ TIMES_CAPACITY = 4
 CUSTOMERS = 20_000
 SOONER_SECONDS = 0.5
 """When a caller that was refused comes back: sooner than it was asked to."""
-POSTERS = TIMES_CAPACITY * QUEUE_ROWS // BATCH
+WAITING_EVENTS_MAX = 2_000
+"""How many posted events the services of these tests let wait."""
+
+POSTERS = TIMES_CAPACITY * WAITING_EVENTS_MAX // BATCH
 READERS = TIMES_CAPACITY * WAITING_MAX
 
 

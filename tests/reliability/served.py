@@ -14,6 +14,7 @@ from features.packed_store import PROJECT
 from features.redis_packed_store import RedisPackedStore
 from serving import server
 from serving.clock import WallClock
+from tests.reliability.load import WAITING_EVENTS_MAX
 from tests.serving.parts import Parts
 
 
@@ -49,6 +50,7 @@ if __name__ == "__main__":
             database_url=os.environ.get("TAGTIDE_DATABASE_URL"),
             store=RedisPackedStore(redis_url, PROJECT) if redis_url else None,
             is_shared=True,
+            max_waiting_events=WAITING_EVENTS_MAX,
             **outreach(),
         )
         if len(sys.argv) > 3:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from tests.reliability.bodies import broken, fuzz
 
 REFUSALS = {"202", "400", "413", "422"}

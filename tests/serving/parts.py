@@ -9,7 +9,8 @@ import httpx
 from configs.home import Home
 from configs.settings import load_settings
 from configs.wecom import WecomConfig
-from features.event_log import EventLog, one_at_a_time, open_engine
+from features.database import one_at_a_time, open_engine
+from features.event_log import EventLog
 from features.lease import Lease
 from features.packed_memory import decode_memory
 from features.packed_store import CUSTOMER_MEMORY

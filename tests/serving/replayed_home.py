@@ -12,7 +12,8 @@ import msgspec
 import polars as pl
 
 from configs.home import Home
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.lake import Lake
 from features.live import LiveCustomers
 from features.packed_store import (

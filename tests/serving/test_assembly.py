@@ -5,7 +5,8 @@ import httpx
 import pytest
 
 from configs.errors import ConfigError
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.lake import Lake
 from features.packed_store import open_packed_store
 from serving.assembly import assemble, start_of_replay

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from configs.home import open_home
-from features.event_log import open_engine
+from features.database import open_engine
 from serving.deliveries import Deliveries, pause_seconds
 from serving.measures import Measures
 from serving.outbox import Message, Outbox, message_key

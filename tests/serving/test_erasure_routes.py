@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from configs.home import Home
-from features.event_log import open_engine
+from features.database import open_engine
 from features.file_lock import SharedLock
 from serving.outbox import Outbox
 from serving.tokens import TokenFile

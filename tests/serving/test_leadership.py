@@ -2,8 +2,8 @@
 
 import pytest
 
+from features.database import open_engine
 from features.errors import LeaseLostError
-from features.event_log import open_engine
 from features.lease import Lease
 from features.packed_store import CUSTOMER_MEMORY, FENCE_MARK, PackedRow
 from features.sqlite_packed_store import SqlitePackedStore

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from configs.home import open_home
-from features.event_log import open_engine
+from features.database import open_engine
 from serving.outbox import (
     DEAD_KEPT_US,
     WAITS_AT_MOST_US,

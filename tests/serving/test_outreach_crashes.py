@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from configs.home import open_home
-from features.event_log import open_engine
+from features.database import open_engine
 from features.events import EVENT_SCHEMA
 from features.windows import from_us
 from monitoring.ledger import Ledger

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from configs.home import open_home
-from features.event_log import open_engine
+from features.database import open_engine
 from serving.pending import RECORDS_KEPT_US, Pending, PendingTriggers, Record
 from tests.features.postgres_database import empty_postgres_schema
 

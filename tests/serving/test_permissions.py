@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from configs.home import open_home
 from features.consent import Consent
 from features.contacts import Contact, Contacts
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.events import EVENT_SCHEMA
 from features.identities import Resolution
 from features.lake import Lake

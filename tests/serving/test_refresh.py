@@ -5,7 +5,8 @@ import pytest
 
 from configs.home import open_home
 from configs.settings import load_settings
-from features.event_log import EventLog, open_engine
+from features.database import open_engine
+from features.event_log import EventLog
 from features.history import History
 from features.lake import Lake
 from features.packed_profile import unpack_customer

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from configs.home import open_home
-from features.event_log import open_engine
+from features.database import open_engine
 from features.life_cycle import advance
 from serving.outbox import Outbox
 from serving.pending import PendingTriggers

@@ -17,7 +17,6 @@ from training.contract import (
     LIFT_MARGIN,
     PRIOR_STRENGTHS,
     Certificate,
-    Claims,
     Prior,
     Thresholds,
     certify,
@@ -30,6 +29,7 @@ from training.contract import (
     lower_bound,
 )
 from training.datasets import AFTER_EVENT, CENSUS, RANDOM_HOUR
+from training.tag_claims import Claims
 
 FloatArray = npt.NDArray[np.float64]
 
