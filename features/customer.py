@@ -19,7 +19,6 @@ from features.customer_rows import (
 from features.definitions import (
     CUSTOMER_SERVICES,
     EVERY_SERVICE,
-    PAIR_SERVICES,
     FeatureDefinition,
     FloatArray,
     ratio,
@@ -73,7 +72,7 @@ def catalogue() -> list[FeatureDefinition]:
     unit="orders",
     services={
         **dict.fromkeys(SHORT_WINDOWS, CUSTOMER_SERVICES),
-        **dict.fromkeys((HOUR_24, HOUR_72, DAY_7), CONTEXT_SERVICES),
+        **dict.fromkeys((HOUR_72, DAY_7), CONTEXT_SERVICES),
         **dict.fromkeys((DAY_30, DAY_90), EVERY_SERVICE),
         **dict.fromkeys((DAY_365, LIFETIME), AGEING_SERVICES),
     },
@@ -89,8 +88,7 @@ def order_count(rows: CustomerRows, window: Window) -> IntArray:
     (*WINDOWS, LIFETIME),
     unit="minor units",
     services={
-        HOUR_72: CONTEXT_SERVICES,
-        DAY_7: CUSTOMER_SERVICES,
+        **dict.fromkeys((HOUR_72, DAY_7), CUSTOMER_SERVICES),
         **dict.fromkeys((DAY_30, DAY_90), WORTH_SERVICES),
         **dict.fromkeys((DAY_365, LIFETIME), AGEING_SERVICES),
     },
@@ -106,9 +104,10 @@ def spend(rows: CustomerRows, window: Window) -> IntArray:
     (*WINDOWS, LIFETIME),
     unit="lines",
     services={
-        HOUR_24: PAIR_SERVICES,
-        **dict.fromkeys((HOUR_72, DAY_7), CONTEXT_SERVICES),
-        **dict.fromkeys((DAY_30, DAY_90), EVERY_SERVICE),
+        HOUR_72: CONTEXT_SERVICES,
+        DAY_7: CUSTOMER_SERVICES,
+        DAY_30: EVERY_SERVICE,
+        DAY_90: WORTH_SERVICES,
     },
     phrase=Phrase("bought {value} {window}", "bought nothing {window}", Topic.SPENDING),
 )

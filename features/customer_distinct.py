@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from features.customer_rows import CATALOGUE, PROPENSITY_SERVICES, WINDOWS, CustomerRows
-from features.definitions import PAIR_SERVICES
 from features.phrases import Phrase
 from features.profile import DISTINCT_COLUMNS, DISTINCT_TYPES
 from features.topics import Topic
-from features.windows import DAY_30, DAY_90, HOUR_72, IntArray, Window
+from features.windows import DAY_30, DAY_90, IntArray, Window
 
 UNITS = {"item": "items", "category": "categories", "brand": "brands"}
 
@@ -24,19 +21,6 @@ DEEDS = {
 }
 """What is said of each type of event, and what it is told together with."""
 
-READ_BY: dict[tuple[str, str], Mapping[Window, tuple[str, ...]]] = {
-    **{
-        ("purchase", column): dict.fromkeys((DAY_30, DAY_90), PROPENSITY_SERVICES)
-        for column in ("item", "brand")
-    },
-    ("purchase", "category"): {
-        HOUR_72: PAIR_SERVICES,
-        DAY_30: (*PROPENSITY_SERVICES, *PAIR_SERVICES),
-        DAY_90: PROPENSITY_SERVICES,
-    },
-}
-"""The feature services that read a count, by type of event, column and window; the others none does."""
-
 
 def _declare(event_type: str, column: str) -> None:
     def distinct(rows: CustomerRows, window: Window) -> IntArray:
@@ -49,7 +33,7 @@ def _declare(event_type: str, column: str) -> None:
     did, topic = DEEDS[event_type]
     phrase = Phrase(f"{did} {{value}} {{window}}", f"{did} no known {column} {{window}}", topic)
     name = f"{event_type}_distinct_{column}_count_{{window}}"
-    read_by = READ_BY.get((event_type, column), {})
+    read_by = dict.fromkeys((DAY_30, DAY_90), PROPENSITY_SERVICES) if event_type == "purchase" else {}
     CATALOGUE.windowed(name, WINDOWS, unit=UNITS[column], services=read_by, phrase=phrase)(distinct)
 
 

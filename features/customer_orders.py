@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from features.customer_rows import CATALOGUE, PROPENSITY_SERVICES, WORTH_SERVICES, CustomerRows
-from features.definitions import EVERY_SERVICE, PAIR_SERVICES, FloatArray, ratio, seconds_between, spread
+from features.definitions import EVERY_SERVICE, FloatArray, ratio, seconds_between, spread
 from features.memory import ORDER_TYPES
 from features.phrases import Phrase
 from features.profile import GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED, LINE_COUNT, ORDER_COUNT, SPEND
@@ -47,7 +47,7 @@ def order_gap_mean_90d_days(rows: CustomerRows) -> FloatArray:
 @CATALOGUE.feature(
     unit="days",
     null="fewer than three orders",
-    services=EVERY_SERVICE,
+    services=WORTH_SERVICES,
     phrase=Phrase("the time between orders varies by {value}", topic=Topic.ORDERS),
 )
 def order_gap_sd_days(rows: CustomerRows) -> FloatArray:
@@ -59,7 +59,7 @@ def order_gap_sd_days(rows: CustomerRows) -> FloatArray:
 @CATALOGUE.feature(
     unit="days",
     null="fewer than two orders",
-    services=(*PROPENSITY_SERVICES, *PAIR_SERVICES),
+    services=PROPENSITY_SERVICES,
     phrase=Phrase("last ordered {value} after the time before", topic=Topic.ORDERS),
 )
 def order_gap_last_days(rows: CustomerRows) -> FloatArray:
@@ -128,7 +128,7 @@ def lines_per_order_30d(rows: CustomerRows) -> FloatArray:
 @CATALOGUE.feature(
     unit="ratio",
     null="no order in 90 days",
-    services=EVERY_SERVICE,
+    services=WORTH_SERVICES,
     phrase=Phrase(
         "ordered {value} times as often in 30 days as in 90",
         "did not order in 30 days, but did in 90",

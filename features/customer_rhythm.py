@@ -6,7 +6,7 @@ import numpy as np
 
 from features.customer_rows import CATALOGUE, CONTEXT_SERVICES, PROPENSITY_SERVICES, CustomerRows
 from features.day_parts import DAY_PARTS, day_part
-from features.definitions import PAIR_SERVICES, FloatArray, ratio
+from features.definitions import FloatArray, ratio
 from features.phrases import Phrase
 from features.profile import DAY_PART_ORDERS, ORDER_COUNT, WEEKDAY_ORDERS
 from features.topics import Topic
@@ -26,7 +26,6 @@ def _weekday_share(rows: CustomerRows, window: Window) -> FloatArray:
 @CATALOGUE.feature(
     unit="ratio",
     null="no order yet",
-    services=CONTEXT_SERVICES,
     phrase=Phrase(
         "{percent} of the orders fall on today's and the next two weekdays",
         "no order falls on today's or the next two weekdays",
@@ -56,7 +55,7 @@ def order_share_on_next_3_weekdays_90d(rows: CustomerRows) -> FloatArray:
 @CATALOGUE.feature(
     unit="ratio",
     null="no order in 90 days",
-    services=PAIR_SERVICES,
+    services=(),
     phrase=Phrase("{percent} of the orders in 90 days fall on a weekend", topic=Topic.RHYTHM),
 )
 def order_share_on_weekend_90d(rows: CustomerRows) -> FloatArray:

@@ -44,22 +44,22 @@ LEAST_POSITIVES_OF_KEY = 30
 
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
-    "learning_rate": 0.05,
-    "num_leaves": 63,
+    "learning_rate": 0.08,
+    "num_leaves": 31,
     "max_bin": 127,
-    "min_data_in_leaf": 300,
+    "min_data_in_leaf": 100,
     "feature_fraction": 0.6,
     "bagging_fraction": 0.6,
     "bagging_freq": 1,
     "lambda_l2": 5.0,
-    "cat_smooth": 500.0,
-    "cat_l2": 200.0,
-    "max_cat_threshold": 8,
+    "cat_smooth": 50.0,
+    "cat_l2": 20.0,
+    "max_cat_threshold": 16,
     "deterministic": True,
     "force_row_wise": True,
     "verbose": -1,
 }
-ROUNDS = 200
+ROUNDS = 160
 
 FEW_CLAIMS = 100_000
 """Claims to fit on, from which on a model may be as fine as `PARAMETERS` allow."""
@@ -67,18 +67,11 @@ FEW_PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.04,
     "num_leaves": 9,
     "min_data_in_leaf": 200,
-    "rounds": 160,
 }
 """Of a model of fewer: with as many leaves it learns the luck of the customers that it was fitted on, and
 promises later ones too much."""
 
-OBSERVED_PARAMETERS: dict[str, Any] = {
-    "learning_rate": 0.08,
-    "num_leaves": 31,
-    "min_data_in_leaf": 100,
-    "rounds": 80,
-}
-"""Of whether there will be anything to see."""
+OBSERVED_ROUNDS = 80
 
 AIMS_ABOVE = (0.1, 0.5, 1.0)
 """How far above the promise thresholds aim, in slacks: the lowest of many is good partly by luck. The first
@@ -141,7 +134,7 @@ def usual_parameters(claims: int) -> dict[str, Any]:
     """Return the parameters of a model of so many claims, ``rounds`` included.
 
     >>> usual_parameters(1_000_000)["num_leaves"], usual_parameters(12_000)["num_leaves"]
-    (63, 9)
+    (31, 9)
     """
     usual = PARAMETERS | {"rounds": ROUNDS}
     return usual if claims >= FEW_CLAIMS else usual | FEW_PARAMETERS
@@ -201,7 +194,7 @@ def fit_tags(
         wanted = list(data.customers)
         part = data.rows.part == FIT
         matrix = design_matrix(wanted, {name: data.customers[name][part] for name in wanted})
-        plain = PARAMETERS | OBSERVED_PARAMETERS
+        plain = PARAMETERS | {"rounds": OBSERVED_ROUNDS}
         models[OBSERVED] = _fit(matrix, data.observed[part], wanted, seed, threads, plain)
         features[OBSERVED] = wanted
 

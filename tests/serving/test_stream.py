@@ -271,7 +271,7 @@ def test_requests_written_together_are_answered_each_for_itself(parts):
 def test_a_sender_is_told_when_to_come_back_by_how_fast_rows_were_written(parts):
     writer = writer_of(parts, queue_rows=40)
     writer.start()
-    writer._rows_per_second = 8.0
+    writer._posts._rows_per_second = 8.0
     with writer.lock:
         waiting = [writer.submit(posted(*(event(10 * n + i) for i in range(10)))) for n in range(4)]
         with pytest.raises(TooManyRequests) as refused:
