@@ -75,8 +75,7 @@ class Leadership:
         self._good_until = 0.0
         self._seen: LeaseRow | None = None
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        clear_away(processes)
-        self._sign = VitalSign(processes, self.holder)
+        self._sign: VitalSign | None = None
         store.fence = self.number
 
     @property
@@ -127,6 +126,9 @@ class Leadership:
             If the database or the store does not answer. What is held is held until its life is over.
         """
         with self._lock:
+            if self._sign is None:
+                clear_away(self._processes)
+                self._sign = VitalSign(self._processes, self.holder)
             asked = self._monotonic()
             life_us = round(self._life_seconds * 1_000_000)
             number = self._number
@@ -163,4 +165,5 @@ class Leadership:
             # Then it runs out by itself, or is seen to be a dead process's.
             except TagtideError:
                 logger.warning("the stream's lease could not be given back", exc_info=True)
-            self._sign.end()
+            if self._sign is not None:
+                self._sign.end()

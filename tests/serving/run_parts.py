@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
     def make():
         clock = WallClock() if sys.argv[3:] == ["wall"] else None
-        parts.append(Parts(home, clock=clock, config=load_wecom(home.root)))
+        parts.append(Parts(home, clock=clock, config=load_wecom(home.root), with_outreach=True))
         parts[0].scorer.breaks_on = "broken-"
         return parts[0].app
 
