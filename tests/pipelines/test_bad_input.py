@@ -86,7 +86,7 @@ BAD = [
     Bad(
         "in the future",
         "event_time",
-        *at(NOW + timedelta(minutes=10)),
+        *at(NOW + timedelta(days=1)),
         f"{FUTURE}the import",
         f"{FUTURE}its arrival",
     ),
