@@ -87,6 +87,7 @@ def transitions(home):
         engine.dispose()
 
 
+@pytest.mark.slow
 def test_whatever_moment_it_is_killed_at_every_change_and_trigger_arrives(home, receiver):
     drawn = random.Random(7)
     acknowledged, number = set(), 0
