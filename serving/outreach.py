@@ -42,6 +42,10 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """How often to look for rows that another process appended."""
 
+GATHER_SECONDS = 0.1
+"""How long new rows are gathered before they are looked at: each look is a transaction, and SQLite's writers
+have to wait for one another."""
+
 STOP_SECONDS = 5.0
 
 
@@ -169,7 +173,7 @@ class Messenger:
         self._answers = answers
         self._outreach = outreach
         self._new = threading.Event()
-        self._is_stopping = False
+        self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure = ""
         self._deliveries: Deliveries | None = None
@@ -241,13 +245,13 @@ class Messenger:
             with self._guard():
                 self._stream.replay(self._clock.now_us())
         else:
-            self._is_stopping = False
+            self._ending.clear()
             self._thread = threading.Thread(target=self._run, name="tagtide-triggers", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """End; what is pending or waits goes on after the next start."""
-        self._is_stopping = True
+        self._ending.set()
         self._new.set()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
@@ -257,10 +261,11 @@ class Messenger:
 
     def _run(self) -> None:
         wait = 0.0
-        while not self._is_stopping:
-            self._new.wait(wait)
+        while not self._ending.is_set():
+            if self._new.wait(wait):
+                self._ending.wait(GATHER_SECONDS)
             self._new.clear()
-            if self._is_stopping:
+            if self._ending.is_set():
                 return
             try:
                 with self._guard():
