@@ -26,6 +26,7 @@ def test_the_service_that_stands_by_takes_over_within_seconds_and_nothing_is_los
     assert found["longest_takeover_seconds"] < 15
 
 
+@pytest.mark.slow
 def test_so_it_is_with_postgresql_and_redis(home):
     with empty_postgres_schema() as database_url, empty_redis_database() as redis_url:
         found = kill_in_mid_stream(home, kills=1, database_url=database_url, redis_url=redis_url)
