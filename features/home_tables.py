@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from configs.errors import TagtideError
+from features.database import make_tables, transaction
 
 CHUNK = 500
 """Ids named in one statement."""
@@ -54,30 +53,12 @@ class HomeTables:
             )
         self.is_postgresql = engine.dialect.name == "postgresql"
         with self.transaction() as connection:
-            for table in metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+            make_tables(connection, metadata)
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT of the database's kind, which knows what to do on a conflict."""
         return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """Begin a transaction and end it: all or nothing.
-
-        Raises
-        ------
-        TagtideError
-            If the database refuses; the message holds the driver's words and no value of a row.
-        """
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise self._error(
-                f"{self._what}: the database refused: {str(cause).splitlines()[0]}",
-                "check the database and its disk",
-            ) from None
+    def transaction(self) -> AbstractContextManager[sa.Connection]:
+        """Begin a transaction and end it; see `features.database.transaction`."""
+        return transaction(self._engine, self._error, f"{self._what}: the database refused")

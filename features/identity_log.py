@@ -12,8 +12,8 @@ from typing import Any, Literal
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
 
+from features.database import make_tables
 from features.errors import IdentityError
 from features.events import INSTANT
 from features.identities import LINKS, Resolution, Space, Spaces, as_pair
@@ -107,10 +107,7 @@ class Identities:
         self._lines = pl.DataFrame(schema=LOG_SCHEMA)
         self._resolution = Resolution(Spaces(pseudonym=pseudonym))
         with self._transaction() as connection:
-            for table in METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+            make_tables(connection, METADATA)
 
     def resolution(self) -> Resolution:
         """Return who is who now. Asking again is cheap while nothing has changed."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateIndex, CreateTable
 
+from features.database import make_tables, transaction
 from features.errors import IdentityError
 
 CHUNK = 500
@@ -74,10 +74,7 @@ class Parked:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         with self._transaction() as connection:
-            for table in METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+            make_tables(connection, METADATA)
 
     def put(self, rows: Mapping[tuple[str, ...], ParkedRows]) -> None:
         """Park the rows of customers, each by exactly the ids they have, in place of earlier ones."""
@@ -122,17 +119,8 @@ class Parked:
             _remove(connection, found)
         return len(found)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise IdentityError(
-                f"the identities' database refused: {str(cause).splitlines()[0]}",
-                "check the database and its disk",
-            ) from None
+    def _transaction(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, IdentityError, "the identities' database refused")
 
 
 def _signature(members: Collection[str]) -> str:

@@ -9,8 +9,8 @@ import os
 import secrets
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,9 +18,9 @@ from functools import cached_property
 import polars as pl
 import sqlalchemy as sa
 from pydantic import SecretStr
-from sqlalchemy.schema import CreateTable
 
 from configs.home import Home
+from features.database import make_tables, transaction
 from features.errors import IdentityError
 from features.windows import from_us, to_us
 
@@ -161,8 +161,7 @@ class Tombstones:
         self._instants: dict[str, int] = {}
         self._in_use: list[ErasureKey] = []
         with self._transaction() as connection:
-            for table in METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
+            make_tables(connection, METADATA)
 
     def until(self, texts: Collection[str]) -> dict[str, int]:
         """Return up to when each erased id is covered, µs since the epoch; others are missing.
@@ -284,14 +283,5 @@ class Tombstones:
         self._in_use = [there[name] for name in sorted(names)]
         self._version = version
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise IdentityError(
-                f"the tombstones' database refused: {str(cause).splitlines()[0]}",
-                "check the database and its disk",
-            ) from None
+    def _transaction(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, IdentityError, "the tombstones' database refused")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateIndex, CreateTable
 
+from features.database import make_tables, transaction
 from features.identities import Spaces
 from features.tombstones import ErasureKey, ErasureKeys
 from monitoring.errors import AuditError
@@ -160,9 +160,7 @@ class AuditLog:
         self._keys = keys
         self._spaces = spaces
         with self._transaction() as connection:
-            connection.execute(CreateTable(AUDIT, if_not_exists=True))
-            for index in AUDIT.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
+            make_tables(connection, METADATA)
             self._make_rules(connection)
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -291,17 +289,8 @@ class AuditLog:
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise AuditError(
-                f"the audit log's database refused: {str(cause).splitlines()[0]}",
-                "check the database and its disk",
-            ) from None
+    def _transaction(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, AuditError, "the audit log's database refused")
 
 
 def _derived(key: ErasureKey, purpose: bytes) -> bytes:

@@ -27,7 +27,7 @@ from serving.errors import ApiError
 from serving.event_routes import EventRoutes
 from serving.idempotency import IdempotentReplies
 from serving.leadership import Leadership
-from serving.lifespan import RunningPart, lifespan_of
+from serving.lifespan import RunningPart, lifespan_of, nothing
 from serving.live_tags import LiveTags
 from serving.measures import Measures
 from serving.openapi import Endpoints
@@ -213,11 +213,11 @@ def create_app(
     )
     keeping_up = _while_leading(writer, upkeep, clock) if clock.kind == "wall" else None
     parts = [
-        RunningPart(stop=close or _nothing),
+        RunningPart(stop=close or nothing),
         *_running(audit),
         RunningPart(readers.start, readers.stop),
         *_leading(leadership),
-        RunningPart(watch or _nothing),
+        RunningPart(watch or nothing),
         RunningPart(writer.start, writer.stop),
         *_running(messenger),
         *_running(None if watch is None else Background("tagtide-watch", _every(watch_seconds, watch))),
@@ -269,10 +269,6 @@ def _leading(leadership: Leadership | None) -> list[RunningPart]:
         return []
     renewals = Background("tagtide-lease", leadership.tick, pause_seconds=1.0)
     return [RunningPart(leadership.tick, leadership.end), RunningPart(renewals.start, renewals.stop)]
-
-
-def _nothing() -> None:
-    return None
 
 
 def _every(seconds: float, act: Callable[[], object]) -> Callable[[], float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,8 +18,6 @@ from serving.tag_schemas import Carrier, CarriersReply, TagsReply
 from serving.wecom_schemas import LIMIT_DEFAULT, WecomDiffReply
 
 Reply = TypeVar("Reply")
-
-LOCAL = "http://127.0.0.1:8710"
 
 
 class AsyncTagtideClient:
@@ -48,7 +46,7 @@ class AsyncTagtideClient:
     def __init__(
         self,
         token: str,
-        base_url: str = LOCAL,
+        base_url: str = calls.LOCAL,
         *,
         timeout_seconds: float = 30.0,
         patience: Patience | None = None,
@@ -98,7 +96,7 @@ class AsyncTagtideClient:
             If there is no event.
         """
         sizes: list[int] = []
-        counted = _counted(calls.lots(events, calls.EVENTS_MOST), sizes)
+        counted = calls.counted(calls.lots(events, calls.EVENTS_MOST), sizes)
         replies = [one async for one in self._post_lots(counted, return_tags, idempotency_key)]
         if not replies:
             raise ValueError("there is no event to post")
@@ -124,9 +122,8 @@ class AsyncTagtideClient:
     async def _post_lots(
         self, batches: Iterable[list[Event]], return_tags: bool, key: str | None
     ) -> AsyncIterator[EventsReply]:
-        for number, batch in enumerate(batches):
-            own = key if key is None or number == 0 else f"{key}#{number}"
-            yield await self._call(calls.events(batch, return_tags=return_tags, idempotency_key=own))
+        for call in calls.posts(batches, return_tags, key):
+            yield await self._call(call)
 
     async def batch_get(self, customers: Iterable[CustomerId]) -> PredictionsReply:
         """Ask about up to 500 customers at once."""
@@ -224,10 +221,9 @@ class AsyncTagtideClient:
             await self._sleep(pause)
 
     async def _sent(self, call: Call[Reply]) -> bytes:
-        headers = {**call.headers, **({} if call.body is None else {"content-type": "application/json"})}
         try:
             reply = await self._http.request(
-                call.method, call.path, params=call.query, content=call.body, headers=headers
+                call.method, call.path, params=call.query, content=call.body, headers=call.sent_headers()
             )
         except httpx.TransportError as error:
             raise NotReached(
@@ -236,9 +232,3 @@ class AsyncTagtideClient:
         if not reply.is_success:
             raise error_of(reply)
         return reply.content
-
-
-def _counted(batches: Iterable[list[Event]], sizes: list[int]) -> Iterator[list[Event]]:
-    for batch in batches:
-        sizes.append(len(batch))
-        yield batch

@@ -30,8 +30,6 @@ __all__ = ["AsyncTagtideClient", "Patience", "TagtideClient"]
 
 Reply = TypeVar("Reply")
 
-LOCAL = "http://127.0.0.1:8710"
-
 
 class TagtideClient:
     """Calls the service and returns its replies as structs; see `AsyncTagtideClient` for the other kind.
@@ -59,7 +57,7 @@ class TagtideClient:
     def __init__(
         self,
         token: str,
-        base_url: str = LOCAL,
+        base_url: str = calls.LOCAL,
         *,
         timeout_seconds: float = 30.0,
         patience: Patience | None = None,
@@ -109,7 +107,7 @@ class TagtideClient:
             If there is no event.
         """
         sizes: list[int] = []
-        counted = _counted(calls.lots(events, calls.EVENTS_MOST), sizes)
+        counted = calls.counted(calls.lots(events, calls.EVENTS_MOST), sizes)
         replies = list(self._post_lots(counted, return_tags, idempotency_key))
         if not replies:
             raise ValueError("there is no event to post")
@@ -135,9 +133,8 @@ class TagtideClient:
     def _post_lots(
         self, batches: Iterable[list[Event]], return_tags: bool, key: str | None
     ) -> Iterator[EventsReply]:
-        for number, batch in enumerate(batches):
-            own = key if key is None or number == 0 else f"{key}#{number}"
-            yield self._call(calls.events(batch, return_tags=return_tags, idempotency_key=own))
+        for call in calls.posts(batches, return_tags, key):
+            yield self._call(call)
 
     def batch_get(self, customers: Iterable[CustomerId]) -> PredictionsReply:
         """Ask about up to 500 customers at once."""
@@ -233,10 +230,9 @@ class TagtideClient:
             self._sleep(pause)
 
     def _sent(self, call: Call[Reply]) -> bytes:
-        headers = {**call.headers, **({} if call.body is None else {"content-type": "application/json"})}
         try:
             reply = self._http.request(
-                call.method, call.path, params=call.query, content=call.body, headers=headers
+                call.method, call.path, params=call.query, content=call.body, headers=call.sent_headers()
             )
         except httpx.TransportError as error:
             raise NotReached(
@@ -245,9 +241,3 @@ class TagtideClient:
         if not reply.is_success:
             raise error_of(reply)
         return reply.content
-
-
-def _counted(batches: Iterable[list[Event]], sizes: list[int]) -> Iterator[list[Event]]:
-    for batch in batches:
-        sizes.append(len(batch))
-        yield batch

@@ -25,6 +25,9 @@ from serving.schemas import (
 from serving.tag_schemas import CarriersReply, TagsReply
 from serving.wecom_schemas import WecomDiffReply
 
+LOCAL = "http://127.0.0.1:8710"
+"""Where a service listens unless it is told otherwise."""
+
 EVENTS_MOST, IDS_MOST, CARRIERS_MOST = 1_000, 500, 1_000
 """What one request may hold."""
 
@@ -54,6 +57,10 @@ class Call(Generic[Reply]):
     body: bytes | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def sent_headers(self) -> dict[str, str]:
+        """Return the headers, with the type of the body where there is one."""
+        return {**self.headers, **({} if self.body is None else {"content-type": "application/json"})}
 
     def read(self, content: bytes) -> Reply:
         """Read the body of a reply.
@@ -115,6 +122,25 @@ def lots(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
     left = iter(rows)
     while lot := list(islice(left, most)):
         yield lot
+
+
+def counted(batches: Iterable[list[Row]], sizes: list[int]) -> Iterator[list[Row]]:
+    """Pass lists on and note how long each is.
+
+    >>> sizes = []
+    >>> list(counted([["a", "b"], ["c"]], sizes)), sizes
+    ([['a', 'b'], ['c']], [2, 1])
+    """
+    for batch in batches:
+        sizes.append(len(batch))
+        yield batch
+
+
+def posts(batches: Iterable[list[Event]], return_tags: bool, key: str | None) -> Iterator[Call[EventsReply]]:
+    """Return the calls that post lists of events, each after the first under a key of its own."""
+    for number, batch in enumerate(batches):
+        own = key if key is None or number == 0 else f"{key}#{number}"
+        yield events(batch, return_tags=return_tags, idempotency_key=own)
 
 
 def events(batch: Sequence[Event], *, return_tags: bool, idempotency_key: str | None) -> Call[EventsReply]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
 
+from features.database import make_tables, transaction
 from serving.errors import Conflict, ServingError
 
 KEPT_US = 24 * 3600 * 1_000_000
@@ -50,9 +49,7 @@ class IdempotentReplies:
         self._engine = engine
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         with self._transaction() as connection:
-            connection.execute(CreateTable(REPLIES, if_not_exists=True))
-            for index in REPLIES.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
+            make_tables(connection, METADATA)
 
     def claim(self, key: str, request: bytes, now_us: int) -> bytes | None:
         """Bind a key to a request for a day.
@@ -105,17 +102,8 @@ class IdempotentReplies:
         with self._transaction() as connection:
             return connection.execute(sa.delete(REPLIES)).rowcount
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise ServingError(
-                f"the database of kept replies refused: {str(cause).splitlines()[0]}",
-                "check the database and its disk",
-            ) from None
+    def _transaction(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, ServingError, "the database of kept replies refused")
 
 
 def _hash(text: bytes) -> bytes:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from starlette.applications import Starlette
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Do nothing: the start or the stop of a part that needs none."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class RunningPart:
         Called after every part behind it was stopped, and only if ``start`` returned.
     """
 
-    start: Callable[[], object] = _nothing
-    stop: Callable[[], object] = _nothing
+    start: Callable[[], object] = nothing
+    stop: Callable[[], object] = nothing
 
 
 def lifespan_of(parts: Sequence[RunningPart]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

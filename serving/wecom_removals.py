@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable
 
 from configs.home import Home
 from configs.wecom import FILE_NAME, load_wecom
+from features.database import make_tables, transaction
+from features.home_tables import SERIAL
 from features.identities import Spaces
 from features.wecom_contacts import Contact, contacts_of
 from features.windows import to_us
@@ -25,9 +26,7 @@ METADATA = sa.MetaData()
 REMOVALS = sa.Table(
     "wecom_removals",
     METADATA,
-    sa.Column(
-        "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
-    ),
+    sa.Column("seq", SERIAL, primary_key=True, autoincrement=True),
     sa.Column("userid", sa.Text, nullable=False),
     sa.Column("external_userid", sa.Text, nullable=False),
     sa.Column("tag_ids", sa.LargeBinary, nullable=False),
@@ -61,7 +60,7 @@ class WecomRemovals:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         with self._transaction() as connection:
-            connection.execute(CreateTable(REMOVALS, if_not_exists=True))
+            make_tables(connection, METADATA)
 
     def note(self, contacts: Sequence[Contact], tag_ids: Sequence[str]) -> None:
         """Note that some contacts are to lose some tags."""
@@ -92,17 +91,8 @@ class WecomRemovals:
         with self._transaction() as connection:
             connection.execute(sa.delete(REMOVALS).where(REMOVALS.c.seq <= until_seq))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise ServingError(
-                f"the database of WeCom removals refused: {str(cause).splitlines()[0]}",
-                "check the database and its disk",
-            ) from None
+    def _transaction(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, ServingError, "the database of WeCom removals refused")
 
 
 def take_tags_off(
