@@ -108,7 +108,7 @@ class Deliveries:
         self._done: list[_Done] = []
         self._has_new = False
         self._is_stopping = False
-        self._under_way = 0
+        self._under_way: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._senders: list[threading.Thread] = []
         self._failure = ""
@@ -129,6 +129,7 @@ class Deliveries:
     def start(self) -> None:
         """Begin to deliver."""
         self._is_stopping = False
+        self._under_way = set()
         self._senders = [
             threading.Thread(target=self._send, name=f"tagtide-sender-{number}", daemon=True)
             for number in range(SENDERS)
@@ -186,7 +187,8 @@ class Deliveries:
         now_us, now = self._now_us(), time.monotonic()
         lease_us = int(LEASE_SECONDS * 1_000_000)
         outcomes = [self._outcome(one, now_us) for one in done]
-        room = LEASED_MAX - (self._under_way - len(done))
+        ended = {one.leased.seq for one in done}
+        room = LEASED_MAX - len(self._under_way - ended)
         try:
             leased = self._outbox.turn(
                 outcomes, owner=self._owner, now_us=now_us, lease_us=lease_us, most=room
@@ -195,10 +197,13 @@ class Deliveries:
             with self._changed:
                 self._done = [*done, *self._done]
             raise
-        with self._changed:
-            self._under_way += len(leased) - len(done)
+        self._count(outcomes, now_us)
+        self._under_way -= ended
         for one in leased:
-            self._work.put(one)
+            # A clock that is set forward ends leases early: what is under way here is not sent twice.
+            if one.seq not in self._under_way:
+                self._under_way.add(one.seq)
+                self._work.put(one)
         if dead := [one.leased.message.key for one in outcomes if one.problem and one.again_at_us is None]:
             self._on_dead(dead)
         self._now_and_then(now, now_us, lease_us)
@@ -209,20 +214,21 @@ class Deliveries:
         return min(max((due_us - now_us) / 1_000_000, 0.001), LOOK_SECONDS)
 
     def _outcome(self, done: _Done, now_us: int) -> Outcome:
-        result = "delivered" if not done.reply.problem else "failed"
         attempts = done.leased.attempts + 1
         again_at_us = None
-        if result == "delivered":
-            waited_us = now_us - done.leased.created_at_us
-            self._measures.delivered_seconds.observe(max(waited_us, 0) / 1_000_000)
-        elif attempts < self._attempts_max:
+        if done.reply.problem and attempts < self._attempts_max:
             pause = pause_seconds(attempts, random.random())
             asked = min(done.reply.retry_after_seconds or 0.0, LONGEST_PAUSE_SECONDS)
             again_at_us = now_us + int(max(pause, asked) * 1_000_000)
-        else:
-            result = "dead"
-        self._measures.deliveries.labels(result).inc()
         return Outcome(done.leased, done.reply.problem, again_at_us)
+
+    def _count(self, outcomes: Sequence[Outcome], now_us: int) -> None:
+        for one in outcomes:
+            if not one.problem:
+                waited_us = now_us - one.leased.created_at_us
+                self._measures.delivered_seconds.observe(max(waited_us, 0) / 1_000_000)
+            result = "delivered" if not one.problem else "dead" if one.again_at_us is None else "failed"
+            self._measures.deliveries.labels(result).inc()
 
     def _now_and_then(self, now: float, now_us: int, lease_us: int) -> None:
         if self._under_way and now - self._last["renew"] > LEASE_SECONDS / 3:
@@ -250,8 +256,10 @@ class Deliveries:
         with self._changed:
             done, self._done = self._done, []
         try:
-            outcomes = [self._outcome(one, self._now_us()) for one in done]
-            self._outbox.turn(outcomes, owner=self._owner, now_us=self._now_us(), lease_us=0, most=0)
+            now_us = self._now_us()
+            outcomes = [self._outcome(one, now_us) for one in done]
+            self._outbox.turn(outcomes, owner=self._owner, now_us=now_us, lease_us=0, most=0)
+            self._count(outcomes, now_us)
             # What was leased and not begun need not wait for the lease's end.
             self._outbox.renew(self._owner, self._now_us(), 0)
         # Then the messages go out once more after the next start, under the same keys.

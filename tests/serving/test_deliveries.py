@@ -21,8 +21,20 @@ def receiver():
         yield made
 
 
+class Clock:
+    """The present, in microseconds, however the machine's own clock is set meanwhile."""
+
+    def __init__(self):
+        self.ahead_us = 0
+        self._zero_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+
+    def __call__(self):
+        return self._zero_us + time.monotonic_ns() // 1000 + self.ahead_us
+
+
 class Running:
     def __init__(self, home, receiver, attempts_max=3):
+        self.clock = Clock()
         self.engine = open_engine(None, home)
         self.outbox = Outbox(self.engine)
         settings = settings_of(home, webhook_url=receiver.url, webhook_secret=SECRET)
@@ -34,10 +46,11 @@ class Running:
             self.measures,
             attempts_max=attempts_max,
             on_dead=self.dead.extend,
+            now_us=self.clock,
         )
 
     def add(self, *messages):
-        self.outbox.add(messages, time.time_ns() // 1000)
+        self.outbox.add(messages, self.clock())
         self.deliveries.wake()
 
     def close(self):
@@ -153,6 +166,30 @@ def test_a_dead_letter_and_old_messages_show_in_the_status(running, receiver):
     while missing := [one for one in wanted if one not in running.measures.text().decode()]:
         assert time.monotonic() < deadline, missing
         time.sleep(0.05)
+
+
+def test_what_is_under_way_is_not_sent_again_when_the_clock_is_set_forward(running, receiver):
+    release = threading.Event()
+    asked = threading.Event()
+
+    def answer(got):
+        if got.content["n"] == 0:
+            asked.set()
+            assert release.wait(20)
+        return 204
+
+    receiver.answer = answer
+    running.add(message(0))
+    assert asked.wait(20)
+    running.clock.ahead_us = 3_600_000_000
+    running.add(*(message(n, f"c{n}") for n in range(1, 20)))
+    receiver.wait_for(19)
+    release.set()
+    receiver.wait_for(20)
+    running.close()
+    assert sorted(taken(receiver)) == list(range(20))
+    assert running.outbox.standing().waiting == 0
+    assert 'tagtide_deliveries_total{result="delivered"} 20.0' in running.measures.text().decode()
 
 
 @pytest.mark.parametrize("attempts", range(1, 20))
