@@ -16,6 +16,7 @@ from configs.errors import TagtideError
 from configs.home import Home
 from features.errors import EventLogError
 from features.file_lock import exclusive
+from features.write_turns import take_turns
 
 BUSY_SECONDS = 30
 POSTGRESQL = frozenset({"postgres", "postgresql"})
@@ -64,6 +65,7 @@ def open_engine(database_url: SecretStr | str | None, home: Home) -> sa.Engine:
         ) from None
     if is_sqlite and url.database:
         sa.event.listen(engine, "connect", partial(_make_durable, Path(f"{url.database}.lock")))
+        take_turns(engine, str(Path(url.database).absolute()), BUSY_SECONDS)
     return engine
 
 

@@ -36,6 +36,14 @@ class ServingError(TagtideError):
     """The service cannot start or keep running."""
 
 
+class KeptRepliesError(ServingError):
+    """Replies to requests that may be repeated cannot be read or written."""
+
+
+class RemovalsError(ServingError):
+    """Tags that are to be taken off in WeCom cannot be read or written."""
+
+
 class OutboxError(TagtideError):
     """Messages that wait cannot be read or written."""
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from features.database import make_tables, transaction
-from serving.errors import Conflict, ServingError
+from serving.errors import Conflict, KeptRepliesError
 
 KEPT_US = 24 * 3600 * 1_000_000
 """How long a reply is kept, microseconds."""
@@ -41,7 +41,7 @@ class IdempotentReplies:
 
     Raises
     ------
-    ServingError
+    KeptRepliesError
         If the database refuses; so does every method.
     """
 
@@ -103,7 +103,7 @@ class IdempotentReplies:
             return connection.execute(sa.delete(REPLIES)).rowcount
 
     def _transaction(self) -> AbstractContextManager[sa.Connection]:
-        return transaction(self._engine, ServingError, "the database of kept replies refused")
+        return transaction(self._engine, KeptRepliesError, "the database of kept replies refused")
 
 
 def _hash(text: bytes) -> bytes:

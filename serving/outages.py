@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from features.errors import EventLogError, FeatureStoreError, IdentityError
-from monitoring.errors import LedgerError
-from serving.errors import NotReady
+from features.errors import ConsentError, EventLogError, FeatureStoreError, IdentityError
+from monitoring.errors import AuditError, LedgerError
+from serving.errors import KeptRepliesError, NotReady, OutboxError, RemovalsError, TriggerError
 
 PARTS: dict[type[Exception], str] = {
     FeatureStoreError: "the online store",
     EventLogError: "the event log",
     LedgerError: "the ledger",
     IdentityError: "the links between ids",
+    ConsentError: "the register of consent",
+    AuditError: "the audit log",
+    KeptRepliesError: "the store of kept replies",
+    OutboxError: "the outbox",
+    RemovalsError: "the list of WeCom removals",
+    TriggerError: "the list of pending triggers",
 }
 
 

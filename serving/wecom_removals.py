@@ -19,7 +19,7 @@ from features.wecom_contacts import Contact, contacts_of
 from features.windows import to_us
 from monitoring.ledger import Ledger
 from monitoring.tag_changes import Moment, TagChanges, live_tags
-from serving.errors import ServingError
+from serving.errors import RemovalsError
 
 METADATA = sa.MetaData()
 
@@ -53,7 +53,7 @@ class WecomRemovals:
 
     Raises
     ------
-    ServingError
+    RemovalsError
         If the database refuses; so does every method.
     """
 
@@ -92,7 +92,7 @@ class WecomRemovals:
             connection.execute(sa.delete(REMOVALS).where(REMOVALS.c.seq <= until_seq))
 
     def _transaction(self) -> AbstractContextManager[sa.Connection]:
-        return transaction(self._engine, ServingError, "the database of WeCom removals refused")
+        return transaction(self._engine, RemovalsError, "the database of WeCom removals refused")
 
 
 def take_tags_off(

@@ -51,6 +51,15 @@ def test_a_refused_request_leaves_its_key_free_for_the_mended_one(parts):
     assert (bad.status_code, mended.status_code) == (422, 202)
 
 
+def test_a_database_that_refuses_is_an_outage_and_no_defect(parts):
+    with parts.engine.begin() as connection:
+        REPLIES.drop(connection)
+    (reply,) = ask(parts, post(event(), headers=KEY))
+    error = assert_error_form(reply, 503, "not_ready")
+    assert error["message"].startswith("the store of kept replies does not answer")
+    assert parts.log.last_seq() == 0
+
+
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é".encode("latin-1")])
 def test_a_key_that_is_none_is_refused(parts, key):
     (reply,) = ask(parts, post(event(), headers={"idempotency-key": key}))

@@ -1,7 +1,8 @@
 import pytest
 
-from features.errors import EventLogError, FeatureStoreError
-from monitoring.errors import LedgerError
+from features.errors import ConsentError, EventLogError, FeatureStoreError
+from monitoring.errors import AuditError, LedgerError
+from serving.errors import KeptRepliesError, OutboxError, RemovalsError, TriggerError
 from serving.outages import as_outage
 
 
@@ -11,6 +12,12 @@ from serving.outages import as_outage
         (FeatureStoreError("redis://:secret@host: refused"), "the online store"),
         (EventLogError("disk I/O error in /srv/home/tagtide.db"), "the event log"),
         (LedgerError("no"), "the ledger"),
+        (KeptRepliesError("disk full: /srv"), "the store of kept replies"),
+        (ConsentError("no"), "the register of consent"),
+        (AuditError("no"), "the audit log"),
+        (OutboxError("no"), "the outbox"),
+        (RemovalsError("no"), "the list of WeCom removals"),
+        (TriggerError("no"), "the list of pending triggers"),
     ],
 )
 def test_the_part_is_named_and_nothing_from_its_inside(error, named):
