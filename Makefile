@@ -43,7 +43,7 @@ demo: $(STAMP) ## The main job on real data: tags, propensities, CLV, HTTP servi
 	$(BIN)/tagtide demo
 
 test: $(STAMP) ## The test suite (under 10 minutes); sets that TAGTIDE_DATA should hold are skipped without it
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP) ## Soak, fuzz and whole-year runs
 	$(BIN)/python -m pytest -m slow

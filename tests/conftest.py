@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Before Feast, whose import makes all counters of a process with the same name and labels one.
+import prometheus_client  # noqa: F401
 import pytest
 from hypothesis import settings
 

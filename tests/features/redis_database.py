@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,17 +23,23 @@ def empty_redis_database() -> Iterator[str]:
     for number in DATABASES:
         # A number in the URL's path goes before the argument, so the path is taken off.
         url = f"{base.split('://')[0]}://{base.split('://')[1].split('/')[0]}/{number}"
-        client = redis.Redis.from_url(url)
-        try:
-            is_empty = client.dbsize() == 0
-        except redis.RedisError:
-            pytest.skip(f"no Redis server answers at {DEFAULT_URL} or TAGTIDE_REDIS_URL")
-        if is_empty:
+        with ExitStack() as held:
+            # Tests in other processes look for one too.
+            claim = held.enter_context(Path(tempfile.gettempdir(), f"tagtide-test-redis-{number}").open("w"))
             try:
-                yield url
-            finally:
-                client.flushdb()
-                client.close()
-            return
-        client.close()
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            client = redis.Redis.from_url(url)
+            held.callback(client.close)
+            try:
+                is_empty = client.dbsize() == 0
+            except redis.RedisError:
+                pytest.skip(f"no Redis server answers at {DEFAULT_URL} or TAGTIDE_REDIS_URL")
+            if is_empty:
+                try:
+                    yield url
+                finally:
+                    client.flushdb()
+                return
     pytest.skip("the Redis server has no empty database to test in")
