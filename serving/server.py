@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable, MutableMapping
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs import telemetry
 from configs.home import Home
@@ -96,10 +98,12 @@ def run(
     asgi.user_middleware = [one for one in asgi.user_middleware if one.cls.__name__ not in NOT_WANTED]
     asgi.router.routes = [one for one in asgi.router.routes if getattr(one, "path", "") in PATHS]
     config = uvicorn.Config(
-        asgi,
+        _Front(app, asgi),
         log_config=None,
         access_log=False,
         server_header=False,
+        # Who asks is known by the token, from wherever they come.
+        proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -119,6 +123,18 @@ def run(
         )
 
 
+class _Front:
+    """Hands a request straight to the application, past BentoML's own layers, which would only hand it on."""
+
+    def __init__(self, app: ASGIApp, bento: ASGIApp) -> None:
+        self._app = app
+        self._bento = bento
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = scope["type"] == "http" and scope["path"] not in PATHS
+        await (self._app if is_ours else self._bento)(scope, receive, send)
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -126,5 +142,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # What was loaded stays: to look through it for garbage again and again would halt every request.
+        gc.collect()
+        gc.freeze()
         if self.started:
             await asyncio.to_thread(self._on_started)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.answers import Answer
+from serving.errors import TooManyRequests
 from serving.gathering import FEW, TOGETHER_MAX, Gathering
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,7 +43,7 @@ class Predicting:
 
 
 @asynccontextmanager
-async def gathering(predicting, threads=1, refuse=lambda: None):
+async def gathering(predicting, threads=1, refuse=lambda: None, waiting_max=400):
     pool = ThreadPoolExecutor(threads)
 
     async def run(work):
@@ -50,7 +51,7 @@ async def gathering(predicting, threads=1, refuse=lambda: None):
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     try:
-        yield Gathering(predicting, run)
+        yield Gathering(predicting, run, waiting_max)
     finally:
         predicting.gate.set()
         pool.shutdown()
@@ -121,8 +122,48 @@ def test_however_many_wait_every_one_is_answered_and_no_call_grows_without_end(s
     assert max(map(len, calls), default=0) < TOGETHER_MAX + FEW
 
 
-def test_who_is_refused_or_goes_away_is_not_answered_and_the_others_are():
-    predicting, refusals = Predicting(), [None, None, Damaged("too much waits"), None]
+def test_who_goes_away_is_not_answered_and_the_others_are():
+    predicting = Predicting()
+
+    async def go():
+        async with gathering(predicting) as asked:
+            predicting.gate.clear()
+            first = asyncio.ensure_future(asked.predict(["first"]))
+            await asyncio.to_thread(predicting.begun.wait)
+            gone, other = (asyncio.ensure_future(asked.predict([name])) for name in "gx")
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.sleep(0)
+            predicting.gate.set()
+            return await asyncio.gather(first, gone, other, return_exceptions=True)
+
+    first, gone, other = asyncio.run(go())
+    assert (first.customers, other.customers) == (["FIRST"], ["X"])
+    assert isinstance(gone, asyncio.CancelledError)
+    assert predicting.calls == [["first"], ["x"]]
+
+
+def test_the_first_may_go_away_while_it_is_answered_and_the_others_are_answered():
+    predicting = Predicting()
+
+    async def go():
+        async with gathering(predicting) as asked:
+            predicting.gate.clear()
+            first = asyncio.ensure_future(asked.predict(["first"]))
+            await asyncio.to_thread(predicting.begun.wait)
+            other = asyncio.ensure_future(asked.predict(["x"]))
+            await asyncio.sleep(0)
+            first.cancel()
+            predicting.gate.set()
+            return await asyncio.gather(first, other, return_exceptions=True)
+
+    first, other = asyncio.run(go())
+    assert isinstance(first, asyncio.CancelledError)
+    assert other.customers == ["X"]
+
+
+def test_where_no_thread_is_to_be_had_those_that_waited_hear_of_it_and_later_ones_are_answered():
+    predicting, refusals = Predicting(), [None, Damaged("too much waits"), None]
 
     def refuse():
         error = refusals.pop(0)
@@ -131,21 +172,25 @@ def test_who_is_refused_or_goes_away_is_not_answered_and_the_others_are():
 
     async def go():
         async with gathering(predicting, refuse=refuse) as asked:
-            predicting.gate.clear()
-            first = asyncio.ensure_future(asked.predict(["first"]))
-            await asyncio.to_thread(predicting.begun.wait)
-            gone, refused, other = (asyncio.ensure_future(asked.predict([name])) for name in "grx")
-            await asyncio.sleep(0)
-            gone.cancel()
-            await asyncio.sleep(0)
-            predicting.gate.set()
-            return await asyncio.gather(first, gone, refused, other, return_exceptions=True)
+            found = await while_busy(asked, predicting, [["r"], ["s"]])
+            return [*found, await asked.predict(["x"])]
 
-    first, gone, refused, other = asyncio.run(go())
-    assert (first.customers, other.customers) == (["FIRST"], ["X"])
-    assert isinstance(gone, asyncio.CancelledError)
-    assert isinstance(refused, Damaged)
-    assert predicting.calls == [["first"], ["x"]]
+    first, *refused, later = asyncio.run(go())
+    assert (first.customers, later.customers) == (["FIRST"], ["X"])
+    assert [type(one) for one in refused] == [Damaged, Damaged]
+
+
+def test_beyond_so_many_that_wait_a_caller_is_told_to_come_back():
+    predicting = Predicting()
+
+    async def go():
+        async with gathering(predicting, waiting_max=3) as asked:
+            found = await while_busy(asked, predicting, [[name] for name in "abcd"])
+            return [*found, await asked.predict(["x"])]
+
+    first, *found, refused, later = asyncio.run(go())
+    assert [one.customers for one in (first, *found, later)] == [["FIRST"], ["A"], ["B"], ["C"], ["X"]]
+    assert isinstance(refused, TooManyRequests)
 
 
 def test_many_threads_and_many_requests_lose_and_mix_up_nothing():
