@@ -16,6 +16,7 @@ from features.windows import NEVER, SECOND_US, IntArray, Window
 FloatArray = npt.NDArray[np.float64]
 Rows = TypeVar("Rows")
 Computed = Callable[[Rows], npt.NDArray[Any]]
+Plan = list[tuple[str, Computed[Rows], np.dtype[Any]]]
 
 CUSTOMER_SERVICES: tuple[str, ...] = ("propensity_v1", "high_intent_v1")
 """Feature services of models that judge a customer alone,"""
@@ -99,6 +100,7 @@ class Catalogue(Generic[Rows]):
     def __init__(self, services: tuple[str, ...] = ()) -> None:
         self._services = services
         self._entries: dict[str, tuple[FeatureDefinition, Computed[Rows], np.dtype[Any]]] = {}
+        self._plans: dict[tuple[str, ...] | None, Plan[Rows]] = {}
 
     def feature(
         self,
@@ -190,6 +192,7 @@ class Catalogue(Generic[Rows]):
         if definition.name in self._entries:
             raise ValueError(f"feature {definition.name!r} is declared twice")
         self._entries[definition.name] = definition, function, DTYPES[definition.dtype]
+        self._plans.clear()
 
     def definitions(self) -> list[FeatureDefinition]:
         """Return every feature declared."""
@@ -211,16 +214,27 @@ class Catalogue(Generic[Rows]):
         ValueError
             If there is no feature of a name.
         """
-        wanted = None if names is None else set(names)
-        if wanted is not None and (unknown := sorted(wanted - self._entries.keys())):
-            raise ValueError(f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], list(self._entries))}")
         made = {}
-        for name, (_, function, dtype) in self._entries.items():
-            if wanted is None or name in wanted:
-                values = function(rows)
-                # Hundreds of features of one customer: even a cast that does nothing would be felt.
-                made[name] = values if values.dtype is dtype else values.astype(dtype, copy=False)
+        for name, function, dtype in self._plan(None if names is None else tuple(names)):
+            values = function(rows)
+            # Hundreds of features of one customer: even a cast that does nothing would be felt.
+            made[name] = values if values.dtype is dtype else values.astype(dtype, copy=False)
         return made
+
+    def _plan(self, names: tuple[str, ...] | None) -> Plan[Rows]:
+        plan = self._plans.get(names)
+        if plan is None:
+            wanted = self._entries.keys() if names is None else set(names)
+            if unknown := sorted(wanted - self._entries.keys()):
+                near = did_you_mean(unknown[0], list(self._entries))
+                raise ValueError(f"unknown feature {unknown[0]!r}{near}")
+            plan = [
+                (name, function, dtype)
+                for name, (_, function, dtype) in self._entries.items()
+                if name in wanted
+            ]
+            self._plans[names] = plan
+        return plan
 
 
 def _bound(

@@ -79,6 +79,7 @@ class Gathering:
         try:
             while taken := self._take():
                 await self._answer(taken)
+                await asyncio.sleep(0)
         finally:
             self._answering = None
 
