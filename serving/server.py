@@ -115,6 +115,7 @@ def run(
         server = _Server(config, on_started)
         server.run(sockets=[listener])
     finally:
+        gc.unfreeze()
         signal.signal(signal.SIGTERM, before)
         listener.close()
     if not server.started:
