@@ -227,17 +227,15 @@ def create_app(
     operations = [(one, operation) for one in endpoints for operation in one.operations]
     named = {operation.name: operation for _, operation in operations}
     record = None if audit is None else audit.record
+    reached = [(operation, guarded(getattr(one, operation.name), operation)) for one, operation in operations]
+    exact = {(one.method, one.path): endpoint for one, endpoint in reached if "{" not in one.path}
+    around = Middleware(Envelope, auth=auth, measures=measures, operations=named, audit=record, exact=exact)
     app = Starlette(
         routes=[
-            Route(
-                _starlette_path(operation.path),
-                guarded(getattr(one, operation.name), operation),
-                methods=[operation.method],
-                name=operation.name,
-            )
-            for one, operation in operations
+            Route(_starlette_path(one.path), endpoint, methods=[one.method], name=one.name)
+            for one, endpoint in reached
         ],
-        middleware=[Middleware(Envelope, auth=auth, measures=measures, operations=named, audit=record)],
+        middleware=[around],
         exception_handlers={ApiError: on_api_error, HTTPException: on_http_exception},
         lifespan=lifespan_of(parts),
     )
