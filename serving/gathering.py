@@ -23,6 +23,10 @@ FEW = 10
 TOGETHER_MAX = 50
 """From so many customers on no further request is taken along: the first must not wait for the last."""
 
+PASSES = 6
+"""Passes of the event loop between two calls: those just answered are replied to, and who comes meanwhile, often
+the same callers, is taken along. A call at once would take only those that came during the last one."""
+
 Predict = Callable[[Sequence[str]], Answer]
 Found = Sequence[Answer | Exception]
 Run = Callable[[Callable[[], Found]], Awaitable[Found]]
@@ -79,7 +83,8 @@ class Gathering:
         try:
             while taken := self._take():
                 await self._answer(taken)
-                await asyncio.sleep(0)
+                for _ in range(PASSES):
+                    await asyncio.sleep(0)
         finally:
             self._answering = None
 
