@@ -24,8 +24,8 @@ TOGETHER_MAX = 50
 """From so many customers on no further request is taken along: the first must not wait for the last."""
 
 PASSES = 6
-"""Passes of the event loop between two calls: those just answered are replied to, and who comes meanwhile, often
-the same callers, is taken along. A call at once would take only those that came during the last one."""
+"""Passes of the event loop between two calls: in them those just answered get their replies, and who comes
+meanwhile, often the same callers, is taken along. A call at once would take only those that came during the last one."""
 
 Predict = Callable[[Sequence[str]], Answer]
 Found = Sequence[Answer | Exception]
