@@ -25,7 +25,7 @@ TOGETHER_MAX = 50
 
 PASSES = 6
 """Passes of the event loop between two calls: in them those just answered get their replies, and who comes
-meanwhile, often the same callers, is taken along. A call at once would take only those that came before it."""
+meanwhile, often the same callers, is taken along. A call at once would take only who came before it."""
 
 Predict = Callable[[Sequence[str]], Answer]
 Found = Sequence[Answer | Exception]
