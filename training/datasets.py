@@ -30,15 +30,6 @@ ACTIVITY = Measure("activity", tuple(name for name in EVENT_TYPES if name != "co
 """What makes a customer worth looking at: anything but a message sent to them."""
 
 
-CENSUS_SHARE = {FIT: 0.75, CALIBRATE: 0.5, CERTIFY: 0.5}
-"""Share of a slice's decision rows that are of censuses; the others are of both other kinds alike.
-
-A census has each customer once a day, the other kinds once an event: they tell of the busiest customers over
-and over. Given as many rows, models fitted on more of the census rank better at the top of the list, also at
-instants of the other kinds. Those stay among them: a session that is under way shows at no midnight.
-"""
-
-
 SNAPSHOT_PAIRS = 250_000
 """Pairs whose features are computed at once; bounds the memory used."""
 
@@ -93,7 +84,8 @@ class SamplingBudget:
     Attributes
     ----------
     fit, calibrate, certify
-        Customer-instants of each slice, divided between the kinds of instants by `CENSUS_SHARE`.
+        Customer-instants of each slice, half of them at censuses, a quarter each after events and at random
+        hours.
     """
 
     fit: int = 30_000
@@ -136,7 +128,7 @@ def slice_rows(
     rng: np.random.Generator,
     within_us: int = 72 * HOUR_US,
 ) -> DecisionRows:
-    """Sample decision rows of a slice at its censuses, after events and at random hours; see `CENSUS_SHARE`.
+    """Sample decision rows of a slice: half at its censuses, a quarter each after events and at random hours.
 
     After-event instants are those of events other than contacts, as they became known; random ones are up to
     ``within_us`` later.
@@ -151,10 +143,8 @@ def slice_rows(
     after = _rows(moments[0], moments[1], AFTER_EVENT, part)
     later = moments[1] + rng.integers(1, within_us, moments.shape[1])
     between = _rows(moments[0][later <= last], later[later <= last], RANDOM_HOUR, part)
-    at_censuses = round(size * CENSUS_SHARE[part])
-    others = (size - at_censuses) // 2
     return DecisionRows.joined(
-        [_sampled(census, at_censuses, rng), _sampled(after, others, rng), _sampled(between, others, rng)]
+        [_sampled(census, size // 2, rng), _sampled(after, size // 4, rng), _sampled(between, size // 4, rng)]
     )
 
 

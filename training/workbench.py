@@ -66,7 +66,7 @@ class Budget:
     clv_horizons_days: tuple[int, ...] = HORIZONS_DAYS
 
 
-BACKTEST_BUDGET = Budget(SamplingBudget(fit=100_000, calibrate=30_000, certify=40_000))
+BACKTEST_BUDGET = Budget(SamplingBudget(fit=60_000, calibrate=30_000, certify=40_000))
 """For figures to be published: more of the history than an everyday run needs."""
 
 
