@@ -55,8 +55,6 @@ def open_engine(database_url: SecretStr | str | None, home: Home) -> sa.Engine:
             connect_args={"timeout": BUSY_SECONDS} if is_sqlite else {},
             # A server may have been started anew since the last statement.
             pool_pre_ping=not is_sqlite,
-            # Each connection to SQLite has a cache of its own: the one used last is the warm one.
-            pool_use_lifo=is_sqlite,
             # What a statement was given holds customers' ids, which are nothing for a traceback.
             hide_parameters=True,
         )

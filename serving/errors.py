@@ -2,6 +2,8 @@
 
 TagtideError
 ├── ServingError             the service cannot start or keep running
+│   ├── KeptRepliesError     replies to requests that may be repeated cannot be read or written
+│   ├── RemovalsError        tags that are to be taken off in WeCom cannot be read or written
 │   ├── ErasureError         an erasure cannot be done, or not be completed
 │   │   ├── HomeBusyError            others read customers in bulk for too long
 │   │   └── UnknownCustomerError     there is nobody to erase
