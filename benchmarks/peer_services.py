@@ -178,7 +178,7 @@ class PeerProcess:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+                with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - a peer of ours
                     said = self.peer.said(json.loads(reply.read()))
                 break
             except OSError as error:

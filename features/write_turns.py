@@ -3,59 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Any
 
 import sqlalchemy as sa
 
+from features.fair_lock import FairLock
+
 READING = ("SELECT", "PRAGMA")
 HOLDS_TURN = "holds_write_turn"
 
-_of_file: dict[str, WriteTurns] = {}
+_of_file: dict[str, FairLock] = {}
 _making = threading.Lock()
 
 
-class WriteTurns:
-    """A lock that is handed over in the order it was asked for in, and which any thread may give back."""
-
-    def __init__(self) -> None:
-        self._changing = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
-        self._is_taken = False
-
-    def take(self, within_seconds: float) -> bool:
-        """Wait for the turn; False if it did not come in time.
-
-        >>> turns = WriteTurns()
-        >>> turns.take(0.0), turns.take(0.0)
-        (True, False)
-        """
-        with self._changing:
-            if not self._is_taken:
-                self._is_taken = True
-                return True
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        if mine.acquire(timeout=within_seconds):
-            return True
-        with self._changing:
-            # It may have come between the end of the wait and here.
-            if mine not in self._waiting:
-                return True
-            self._waiting.remove(mine)
-        return False
-
-    def give(self) -> None:
-        """Hand the turn over to who waits longest."""
-        with self._changing:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._is_taken = False
-
-
-def take_turns(engine: sa.Engine, file: str, within_seconds: float) -> WriteTurns:
+def take_turns(engine: sa.Engine, file: str, within_seconds: float) -> FairLock:
     """Let an engine's transactions write only one after the other, with those of all engines on the file.
 
     SQLite has one writer; whoever finds it busy sleeps and asks again, ever longer and in no order. A turn
@@ -63,7 +24,7 @@ def take_turns(engine: sa.Engine, file: str, within_seconds: float) -> WriteTurn
     pool. Who waits longer than ``within_seconds`` goes on without, and hears from SQLite.
     """
     with _making:
-        turns = _of_file.setdefault(file, WriteTurns())
+        turns = _of_file.setdefault(file, FairLock())
 
     def before(
         connection: sa.Connection, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool

@@ -183,10 +183,9 @@ def create_app(
         notes={} if leadership is None else {"lease": lambda: leadership.role},
     )
     readers = Readers()
-    # Looked through in this order by every request: what is asked most comes first.
     endpoints: list[Endpoints] = [
-        CustomerRoutes(settings, answers, readers),
         EventRoutes(settings, clock, writer, answers, readers, replies, kept_ids),
+        CustomerRoutes(settings, answers, readers),
         TagRoutes(live_tags, scorers, clock, names, answers, readers),
     ]
     if permissions is not None:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from serving.answers import Answer
-from serving.errors import TooManyRequests
-from serving.readers import WAITING_MAX
+from serving.readers import WAITING_MAX, refuse_beyond
 
 FEW = 10
 """Customers of a request up to which it is answered with others; a larger one is worth its own call."""
@@ -72,8 +71,7 @@ class Gathering:
         if len(customers) > FEW:
             await self._answer([asked])
             return asked.answer.result()
-        if len(self._waiting) >= self._waiting_max:
-            raise TooManyRequests(f"{len(self._waiting)} requests wait to be answered; send this again")
+        refuse_beyond(self._waiting_max, len(self._waiting))
         self._waiting.append(asked)
         if self._answering is None:
             self._answering = asyncio.create_task(self._answer_waiting())

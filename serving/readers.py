@@ -18,6 +18,18 @@ WAITING_MAX = 64
 """Most requests that wait for a thread or have one; beyond it a caller is told to come back."""
 
 
+def refuse_beyond(most: int, waiting: int) -> None:
+    """Refuse a further request where as many wait as may.
+
+    Raises
+    ------
+    TooManyRequests
+        If they do.
+    """
+    if waiting >= most:
+        raise TooManyRequests(f"{waiting} requests wait to be answered; send this again")
+
+
 class Readers:
     """A small pool of threads, between `start` and `stop`. For use from one event loop.
 
@@ -58,8 +70,8 @@ class Readers:
         TooManyRequests
             If too much waits: an ever longer queue would serve nobody.
         """
-        if self._waiting >= self._waiting_max and not is_urgent:
-            raise TooManyRequests(f"{self._waiting} requests wait to be answered; send this again")
+        if not is_urgent:
+            refuse_beyond(self._waiting_max, self._waiting)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)

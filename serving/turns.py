@@ -1,19 +1,16 @@
-"""A lock that nobody can hog: it is given in the order it was asked for."""
+"""Turns that are served in the order they were asked for, each under a guard."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
+from features.fair_lock import FairLock
+
 
 class Turns:
     """Serves waiting threads first come, first served. Not re-entrant.
-
-    The standard library's locks may be taken again at once by whoever gave them back, so that a loop which
-    holds one chunk by chunk, such as a sweep, would keep everybody else out until its end.
 
     Parameters
     ----------
@@ -24,18 +21,16 @@ class Turns:
     def __init__(self, guard: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
         self._make_guard = guard
         self._entered: AbstractContextManager[object] = nullcontext()
-        self._guard = threading.Lock()
-        self._queue: deque[threading.Lock] = deque()
-        self._is_taken = False
+        self.lock = FairLock()
 
     def __enter__(self) -> None:
         """Wait for this thread's turn."""
-        self._wait()
+        self.lock.take()
         try:
             entered = self._make_guard()
             entered.__enter__()
         except BaseException:
-            self._pass_on()
+            self.lock.give()
             raise
         self._entered = entered
 
@@ -46,21 +41,4 @@ class Turns:
         try:
             self._entered.__exit__(kind, error, trace)
         finally:
-            self._pass_on()
-
-    def _wait(self) -> None:
-        with self._guard:
-            if not self._is_taken:
-                self._is_taken = True
-                return
-            mine = threading.Lock()
-            mine.acquire()
-            self._queue.append(mine)
-        mine.acquire()
-
-    def _pass_on(self) -> None:
-        with self._guard:
-            if self._queue:
-                self._queue.popleft().release()
-            else:
-                self._is_taken = False
+            self.lock.give()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+
+from features.file_lock import SharedLock
 
 DEFAULT_URL = "redis://127.0.0.1:6379"
 DATABASES = range(15, 0, -1)
@@ -25,10 +26,10 @@ def empty_redis_database() -> Iterator[str]:
         url = f"{base.split('://')[0]}://{base.split('://')[1].split('/')[0]}/{number}"
         with ExitStack() as held:
             # Tests in other processes look for one too.
-            claim = held.enter_context(Path(tempfile.gettempdir(), f"tagtide-test-redis-{number}").open("w"))
+            claim = SharedLock(Path(tempfile.gettempdir(), f"tagtide-test-redis-{number}"))
             try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                held.enter_context(claim.alone(within_seconds=0))
+            except TimeoutError:
                 continue
             client = redis.Redis.from_url(url)
             held.callback(client.close)

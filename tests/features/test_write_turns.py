@@ -1,13 +1,12 @@
-"""Turns to write: handed on in order, taken by writers only, given back however a transaction ends."""
+"""Turns to write: taken by writers only, given back however a transaction ends."""
 
 import threading
-import time
 
 import pytest
 import sqlalchemy as sa
 
 from features.database import open_engine
-from features.write_turns import HOLDS_TURN, WriteTurns, take_turns
+from features.write_turns import HOLDS_TURN, take_turns
 
 TABLE = sa.Table("t", sa.MetaData(), sa.Column("n", sa.Integer))
 
@@ -19,60 +18,6 @@ def engine(home):
         TABLE.metadata.create_all(connection)
     yield engine
     engine.dispose()
-
-
-def waiting(turns, count):
-    deadline = time.monotonic() + 10
-    while len(turns._waiting) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def test_turns_are_handed_on_in_the_order_in_which_they_were_asked_for():
-    turns, order, threads = WriteTurns(), [], []
-    assert turns.take(0)
-
-    def work(number):
-        assert turns.take(10)
-        order.append(number)
-        turns.give()
-
-    for number in range(20):
-        threads.append(threading.Thread(target=work, args=(number,)))
-        threads[-1].start()
-        waiting(turns, number + 1)
-    turns.give()
-    for thread in threads:
-        thread.join()
-    assert order == list(range(20))
-    assert turns.take(0)
-
-
-def test_who_waited_in_vain_does_not_get_the_turn_afterwards():
-    turns = WriteTurns()
-    assert turns.take(0)
-    assert not turns.take(0.01)
-    turns.give()
-    assert turns.take(0)
-
-
-def test_only_one_thread_at_a_time_holds_the_turn():
-    turns, inside, seen = WriteTurns(), [], []
-
-    def work():
-        for _ in range(200):
-            assert turns.take(10)
-            inside.append(1)
-            seen.append(len(inside))
-            inside.pop()
-            turns.give()
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert seen == [1] * 1600
 
 
 def test_reading_waits_for_no_writer(engine):

@@ -57,11 +57,17 @@ async def gathering(predicting, threads=1, refuse=lambda: None, waiting_max=400)
         pool.shutdown()
 
 
-async def while_busy(asked, predicting, requests):
-    """Keep the only thread with a first request until all the others wait."""
+async def busy(asked, predicting):
+    """Keep the only thread with a first request until the gate is opened."""
     predicting.gate.clear()
     first = asyncio.ensure_future(asked.predict(["first"]))
     await asyncio.to_thread(predicting.begun.wait)
+    return first
+
+
+async def while_busy(asked, predicting, requests):
+    """Keep the only thread with a first request until all the others wait."""
+    first = await busy(asked, predicting)
     others = [asyncio.ensure_future(asked.predict(one)) for one in requests]
     await asyncio.sleep(0)
     predicting.gate.set()
@@ -127,9 +133,7 @@ def test_who_goes_away_is_not_answered_and_the_others_are():
 
     async def go():
         async with gathering(predicting) as asked:
-            predicting.gate.clear()
-            first = asyncio.ensure_future(asked.predict(["first"]))
-            await asyncio.to_thread(predicting.begun.wait)
+            first = await busy(asked, predicting)
             gone, other = (asyncio.ensure_future(asked.predict([name])) for name in "gx")
             await asyncio.sleep(0)
             gone.cancel()
@@ -148,9 +152,7 @@ def test_the_first_may_go_away_while_it_is_answered_and_the_others_are_answered(
 
     async def go():
         async with gathering(predicting) as asked:
-            predicting.gate.clear()
-            first = asyncio.ensure_future(asked.predict(["first"]))
-            await asyncio.to_thread(predicting.begun.wait)
+            first = await busy(asked, predicting)
             other = asyncio.ensure_future(asked.predict(["x"]))
             await asyncio.sleep(0)
             first.cancel()

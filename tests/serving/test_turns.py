@@ -34,7 +34,7 @@ def test_whoever_asked_first_is_served_first_though_another_asks_again_at_once()
     with turns:
         thread = threading.Thread(target=wait_for_a_turn)
         thread.start()
-        while not turns._queue:
+        while not turns.lock.waiting:
             assert not queued.wait(0.001)
     # The other thread asked before this one asks again, so it has had its turn by then.
     with turns:
