@@ -137,7 +137,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return round(statistics.median(b / a for a, b in zip(ours, theirs, strict=True)), 2)
 
 
-def peak_gb(side: Callable[..., object], *arguments: object) -> tuple[float, float]:
+def peak_gb(side: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
     """Run a side in a process of its own.
 
     Parameters
@@ -147,19 +147,29 @@ def peak_gb(side: Callable[..., object], *arguments: object) -> tuple[float, flo
 
     Returns
     -------
-    The most memory that process held at once, in GiB, all that it loaded included, and the seconds that the
-    side returned, or took if it returned none.
+    The most memory that process held at once, in GiB, all that it loaded included; and what the side
+    returned.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measured, (side, arguments))
 
 
-def _measured(side: Callable[..., object], arguments: Sequence[object]) -> tuple[float, float]:
-    begun = time.perf_counter()
-    said = side(*arguments)
-    taken = said if isinstance(said, float) else time.perf_counter() - begun
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, taken
+def _measured(side: Callable[..., Any], arguments: Sequence[object]) -> tuple[float, Any]:
+    found = side(*arguments)
+    return _most_held_gb(), found
+
+
+def _most_held_gb() -> float:
+    """Return the most memory this process held at once, in GiB.
+
+    Linux's getrusage tells of the process that started it as well, so there its own page is read.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 
 
 def available_gb() -> float:

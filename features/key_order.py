@@ -69,10 +69,10 @@ def gathered(values: npt.NDArray[Number], positions: Positions) -> npt.NDArray[N
     """
     found = np.empty(len(positions), values.dtype)
 
-    def gather(part: slice) -> None:
-        _gather(values, positions[part], found[part])
+    def fill(part: slice) -> None:
+        gather(values, positions[part], found[part])
 
-    each_part(gather, parts_of(len(positions)), work=len(positions))
+    each_part(fill, parts_of(len(positions)), work=len(positions))
     return found
 
 
@@ -92,6 +92,7 @@ def _put_in_order(keys: Keys, following: IntArray, order: Positions) -> None:
 
 
 @compiled
-def _gather(values: npt.NDArray[Number], positions: Positions, found: npt.NDArray[Number]) -> None:
+def gather(values: npt.NDArray[np.generic], positions: Positions, found: npt.NDArray[np.generic]) -> None:
+    """Put the values at some positions into an array of their length, which may be of a wider kind."""
     for place in range(len(positions)):
         found[place] = values[positions[place]]

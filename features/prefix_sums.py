@@ -12,7 +12,9 @@ Prefix = npt.NDArray[np.signedinteger]
 
 
 def prefix_sum(values: IntArray | BoolArray) -> Prefix:
-    """Return the sums of the first 0, 1, … n values, shape (n + 1,), as int32 where that holds them.
+    """Return the sums of the first 0, 1, … n values, shape (n + 1,).
+
+    They are int32 where that holds them and the difference of any two.
 
     >>> prefix_sum(np.array([3, 4]))
     array([0, 3, 7], dtype=int32)
@@ -21,7 +23,7 @@ def prefix_sum(values: IntArray | BoolArray) -> Prefix:
     np.cumsum(values, out=prefix[1:])
     if prefix.dtype == np.int32:
         return prefix
-    fits = prefix.min() >= -(2**31) and prefix.max() < 2**31
+    fits = int(prefix.max()) < int(prefix.min()) + 2**31
     return prefix.astype(np.int32) if fits else prefix
 
 
@@ -70,11 +72,11 @@ def _sum_meant(
     positions: Positions | None,
     prefix: Prefix,
 ) -> bool:
-    """Fill prefix sums; return whether all of them fit 32 bits."""
+    """Fill prefix sums; return whether they and all differences fit 32 bits."""
     total = lowest = highest = np.int64(0)
     for place in range(len(codes)):
         if is_meant[codes[place]]:
             total += values[place if positions is None else positions[place]]
         lowest, highest = min(lowest, total), max(highest, total)
         prefix[place + 1] = total
-    return bool(lowest >= -(2**31) and highest < 2**31)
+    return bool(highest < lowest + 2**31)

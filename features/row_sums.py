@@ -32,24 +32,32 @@ def sums_of_rows(
     columns_first = sorted(measures, key=lambda measure: measure.column == "one")
     made = [(each, one) for each in memories for one in columns_first]
     each_part(lambda one: one[0].prepare(one[1]), made, work=len(memory))
-    names = [(measure, window_us) for measure in measures for window_us in windows_us]
+    together = [one for one in windows_us if one is not None and besides[one] is None]
+    apart = [one for one in windows_us if one is None or besides[one] is not None]
     # One large array: the system hands it over in far fewer pages than many smaller ones.
-    sums = np.empty((len(names), len(keys)), np.int64)
+    sums = np.empty((len(measures), len(together) + len(apart), len(keys)), np.int64)
 
     def fill(rows: slice) -> None:
         at = instants[rows]
         part = SortedRows.of(memory, keys[rows], at, at)
-        part.look_up([one for one in windows_us if one is not None and besides[one] is None])
-        for (measure, window_us), total in zip(names, sums[:, rows], strict=True):
-            if besides[window_us] is not None:
+        starts = part.look_up(together)
+        room = np.empty(len(at), np.int64)
+        for measure, totals in zip(measures, sums[:, :, rows], strict=True):
+            entered, prefix = part.entered(measure), memory.happened_prefix(measure)
+            less = room.view(prefix.dtype)[: len(at)]
+            for start, total in zip(starts, totals, strict=False):
+                _subtract(entered, prefix, start, less)
+                part.place(less, total)
+            for window_us, total in zip(apart, totals[len(together) :], strict=True):
                 total[:] = part.placed(part.sum(measure, window_us))
-            elif part.order is None:
-                total[:] = part.sum(measure, window_us)
-            else:
-                _put_less(*part.entered_and_gone(measure, window_us), part.order, total)
 
     each_part(fill, parts_of(len(keys)), work=len(keys))
-    return dict(zip(names, sums, strict=True))
+    place = {window_us: number for number, window_us in enumerate([*together, *apart])}
+    return {
+        (measure, window_us): sums[number, place[window_us]]
+        for number, measure in enumerate(measures)
+        for window_us in windows_us
+    }
 
 
 def _besides(memory: KeyedEvents, window_us: int | None) -> KeyedEvents | None:
@@ -60,7 +68,7 @@ def _besides(memory: KeyedEvents, window_us: int | None) -> KeyedEvents | None:
 
 
 @compiled
-def _put_less(entered: Prefix, prefix: Prefix, start: Positions, places: Positions, total: IntArray) -> None:
-    """Put what has entered less what is gone where each row belongs."""
-    for row in range(len(places)):
-        total[places[row]] = np.int64(entered[row]) - prefix[start[row]]
+def _subtract(entered: Prefix, prefix: Prefix, start: Positions, less: Prefix) -> None:
+    """Subtract what is gone before a window begins from what has entered."""
+    for row in range(len(entered)):
+        less[row] = entered[row] - prefix[start[row]]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from features.key_order import IntArray, Keys, Positions, stable_order
+from features.key_order import IntArray, Keys, Positions, gather, stable_order
 from features.keyed_events import KeyedEvents, Measure
 from features.prefix_sums import Prefix
 from features.sorted_axis import NEVER, Lookup, expand
@@ -50,11 +50,23 @@ class SortedRows:
 
     def placed(self, result: IntArray) -> IntArray:
         """Return a result, shape (n_rows,), in the order in which the rows were given."""
+        return result if self._ranks is None else result.take(self._ranks)
+
+    def place(self, result: Prefix, placed: IntArray) -> None:
+        """Put a result, shape (n_rows,), into another array in the order in which the rows were given."""
+        if self._ranks is None:
+            placed[:] = result
+        else:
+            gather(result, self._ranks, placed)
+
+    @cached_property
+    def _ranks(self) -> Positions | None:
+        """Where each row given comes in the order; read at random, which costs less than writing does."""
         if self.order is None:
-            return result
-        placed = np.empty_like(result)
-        placed[self.order] = result
-        return placed
+            return None
+        ranks: Positions = np.empty(len(self.order), np.int32 if len(self.order) < 2**31 else np.int64)
+        ranks[self.order] = np.arange(len(ranks), dtype=ranks.dtype)
+        return ranks
 
     @cached_property
     def known(self) -> Lookup:
@@ -75,10 +87,16 @@ class SortedRows:
         """Where what each row's profile does not contain begins."""
         return self.until if self.boundary is self.instants else self.known.positions(self.boundary)
 
-    def look_up(self, windows_us: Sequence[int]) -> None:
-        """Find where each of many windows begins, in one pass over the rows, before sums ask for it."""
+    def look_up(self, windows_us: Sequence[int]) -> Positions:
+        """Find where each of many windows begins, in one pass over the rows, before sums ask for it.
+
+        Returns
+        -------
+        Shape (n_windows, n_rows): where the window's events begin among those in the order they happened.
+        """
         starts = self._happened.positions_before(self.instants, np.array(windows_us, np.int64))
         self._starts.update(zip(windows_us, starts, strict=True))
+        return starts
 
     def sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over a window."""
@@ -122,16 +140,17 @@ class SortedRows:
 
     def sum_known_less_gone(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum over the events known, less those that happened before the window, known or not."""
-        entered, prefix, start = self.entered_and_gone(measure, window_us)
-        return np.subtract(entered, prefix.take(start), dtype=np.int64)
+        if window_us is None:
+            gone = self.memory.prefix(measure).take(self.known.begin)
+        else:
+            gone = self.memory.happened_prefix(measure).take(self._start(window_us))
+        return np.subtract(self.entered(measure), gone, dtype=np.int64)
 
-    def entered_and_gone(self, measure: Measure, window_us: int | None) -> tuple[Prefix, Prefix, Positions]:
-        """Return the sums of what is known; and prefix sums with the place up to which they are gone."""
+    def entered(self, measure: Measure) -> Prefix:
+        """Return the sums of what is known up to each row."""
         if self._entered is None or self._entered[0] is not measure:
             self._entered = measure, self.memory.prefix(measure).take(self.until)
-        if window_us is None:
-            return self._entered[1], self.memory.prefix(measure), self.known.begin
-        return self._entered[1], self.memory.happened_prefix(measure), self._start(window_us)
+        return self._entered[1]
 
     def _start(self, window_us: int) -> Positions:
         """Return where the events of a window begin among those in the order they happened."""

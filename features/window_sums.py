@@ -12,12 +12,15 @@ import polars as pl
 from features.errors import WindowError
 from features.events import TYPE_CODES
 from features.key_order import IntArray
-from features.parallel import each_part
+from features.parallel import each_part, parts_of
 from features.text_codes import text_codes
 from features.windows import KeyedEvents, Measure, Window, WindowRows
 
 NO_TYPE = 255
 """Stands for every event type that no measure counts."""
+
+TYPES_AT_ONCE = 100_000
+"""Events whose types are compared together: few enough that memory is used again instead of asked for."""
 
 
 def window_sums(
@@ -88,11 +91,13 @@ def _instants(times: pl.Series) -> IntArray:
 def _types(event_types: pl.Series, measures: Sequence[Measure]) -> npt.NDArray[np.uint8]:
     """Return the code of each event's type, or `NO_TYPE` where no measure counts it."""
     meant = sorted({name for measure in measures for name in measure.event_types})
-    found = each_part(
-        lambda name: (event_types == name).fill_null(value=False).to_numpy(), meant, work=len(event_types)
-    )
     codes = np.full(len(event_types), NO_TYPE, np.uint8)
-    for name, is_it in zip(meant, found, strict=True):
-        # Nothing else is added to the 255 of these: it runs over to the type's code.
-        codes += is_it.view(np.uint8) * np.uint8(TYPE_CODES[name] + 1)
+
+    def put(part: slice) -> None:
+        for name in meant:
+            is_it = (event_types[part] == name).fill_null(value=False).to_numpy()
+            # Nothing else is added to the 255 of these: it runs over to the type's code.
+            codes[part] += is_it.view(np.uint8) * np.uint8(TYPE_CODES[name] + 1)
+
+    each_part(put, parts_of(len(event_types), at_most=TYPES_AT_ONCE), work=len(event_types))
     return codes

@@ -29,7 +29,15 @@ def test_sums_so_far_take_what_is_meant(entries: list[tuple[int, int]], meant: l
 
 def test_prefix_sums_are_narrow_where_they_fit_and_right_where_they_do_not() -> None:
     assert prefix_sum(np.array([True, False, True])).tolist() == [0, 1, 1, 2]
-    for values, kind in (([2**31 - 1], np.int32), ([2**31], np.int64), ([-(2**31) - 1, 5], np.int64)):
+    for values, kind in (
+        ([2**31 - 1], np.int32),
+        ([2**31], np.int64),
+        ([-(2**31) - 1, 5], np.int64),
+        ([2**30, -(2**31) + 1], np.int32),
+        ([2**30, -(2**31)], np.int64),  # each fits, but not the one less the other
+    ):
         prefix = prefix_sum(np.array(values))
         assert prefix.dtype == kind
+        whole = sum_so_far(np.zeros(len(values), np.uint8), np.array([True]), np.array(values))
+        assert (whole.dtype, whole.tolist()) == (kind, prefix.tolist())
         assert prefix.tolist() == [0, *np.cumsum(values).tolist()]
