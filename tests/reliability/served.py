@@ -7,6 +7,7 @@ choose other stores than the home's own. With TAGTIDE_WEBHOOK_URL changes of tag
 import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 from configs.home import open_home
@@ -53,6 +54,8 @@ if __name__ == "__main__":
             max_waiting_events=WAITING_EVENTS_MAX,
             **outreach(),
         )
+        # What it was asked is looked at by nobody here, and would grow for as long as the service runs.
+        parts.scorer.calls = deque(maxlen=0)
         if len(sys.argv) > 3:
             parts.holder.scorer = Slow(parts.scorer, float(sys.argv[3]))
         return parts.app
