@@ -41,9 +41,13 @@ Hidden = Callable[[pl.DataFrame], pl.DataFrame]
 IDENTITY = ("source", "file", "row", "field", "raw")
 """What makes two refusals the same one, met again."""
 
+FILES_MAX = 64
+"""From so many small files on they become one: each costs whoever reads them."""
+SMALL_BYTES = 4_000_000
+
 
 class Quarantine:
-    """Refused rows under one folder, a Parquet file for each append.
+    """Refused rows under one folder: a Parquet file for each time some came, until there are many.
 
     Parameters
     ----------
@@ -83,6 +87,28 @@ class Quarantine:
         """
         if rows.is_empty():
             return 0
+        whole = self._whole(source, rows, at)
+        with self._writing():
+            new = whole.unique(IDENTITY, keep="first", maintain_order=True).join(
+                self.read(source), on=IDENTITY, how="anti", nulls_equal=True, maintain_order="left"
+            )
+            self._add(new)
+        return new.height
+
+    def keep(self, source: str, rows: pl.DataFrame, at: datetime) -> None:
+        """Do the same without looking what is kept already, so that it takes no longer the more there is.
+
+        A refusal that was kept before is dropped when refusals are read, or when files become one.
+        """
+        if rows.is_empty():
+            return
+        whole = self._whole(source, rows, at)
+        with self._writing():
+            self._add(whole)
+            self._merge()
+
+    def _whole(self, source: str, rows: pl.DataFrame, at: datetime) -> pl.DataFrame:
+        """Return what is to be kept of some rows."""
         whole = rows.with_columns(source=pl.lit(source), at=pl.lit(at, INSTANT))
         for name in ("file", "customer_id"):
             if name not in whole.columns:
@@ -91,19 +117,23 @@ class Quarantine:
             whole = whole.filter(~self._barred(whole))
         if self._hidden is not None:
             whole = self._hidden(whole)
-        with self._writing():
-            return self._keep(source, whole)
+        return whole.select(pl.col(name).cast(kind) for name, kind in QUARANTINE_SCHEMA.items())
 
-    def _keep(self, source: str, whole: pl.DataFrame) -> int:
-        new = (
-            whole.select(pl.col(name).cast(kind) for name, kind in QUARANTINE_SCHEMA.items())
-            .unique(IDENTITY, keep="first", maintain_order=True)
-            .join(self.read(source), on=IDENTITY, how="anti", nulls_equal=True, maintain_order="left")
-        )
-        if new.is_empty():
-            return 0
-        self._write(self.root / f"{uuid.uuid4().hex}.parquet", new)
-        return new.height
+    def _add(self, rows: pl.DataFrame) -> None:
+        if not rows.is_empty():
+            self._write(self.root / f"{uuid.uuid4().hex}.parquet", rows)
+
+    def _merge(self) -> None:
+        """Make one file of the small ones if there are many; half-way, some rows are there twice."""
+        try:
+            small = [path for path in self._files() if path.stat().st_size < SMALL_BYTES]
+            if len(small) < FILES_MAX:
+                return
+            self._add(self._distinct(small).collect())
+            for path in small:
+                path.unlink()
+        except OSError as error:
+            raise EventLogError(f"cannot tidy {self.root}: {error}", WRITE_HINT) from None
 
     def forget(self, is_theirs: Callable[[str, pl.DataFrame], pl.Series]) -> int:
         """Remove rows; the files that hold one are written anew.
@@ -147,13 +177,22 @@ class Quarantine:
 
     def read(self, source: str | None = None) -> pl.DataFrame:
         """Return the rows kept (`QUARANTINE_SCHEMA`) of one source or of all, oldest refusal first."""
-        parts = self._files()
-        if not parts:
-            return pl.DataFrame(schema=QUARANTINE_SCHEMA)
-        frame = self._scan(parts)
-        if source is not None:
-            frame = frame.filter(pl.col("source") == source)
-        return frame.sort("at", "source", "file", "row", maintain_order=True).collect()
+        while True:
+            parts = self._files()
+            if not parts:
+                return pl.DataFrame(schema=QUARANTINE_SCHEMA)
+            frame = self._distinct(parts)
+            try:
+                return (frame if source is None else frame.filter(pl.col("source") == source)).collect()
+            except FileNotFoundError:
+                # Files became one, or were erased, since they were listed.
+                if self._files() == parts:
+                    raise
+
+    def _distinct(self, files: list[Path]) -> pl.LazyFrame:
+        """Return the rows of some files, each refusal once, oldest first."""
+        frame = self._scan(files).sort("at", "source", "file", "row", maintain_order=True)
+        return frame.unique(IDENTITY, keep="first", maintain_order=True)
 
     def count(self, source: str | None = None) -> int:
         """Return how many rows are kept, of one source or of all."""

@@ -41,7 +41,7 @@ class RefusedRows:
         if not refusals or self._quarantine is None:
             return
         try:
-            self._quarantine.append("api", refused_frame(refusals), from_us(self._clock.now_us()))
+            self._quarantine.keep("api", refused_frame(refusals), from_us(self._clock.now_us()))
         # The sender hears of every refused row; that they are also kept must not cost the good ones.
         except TagtideError:
             self._measures.failures.labels("quarantine").inc()

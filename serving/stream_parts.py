@@ -64,7 +64,7 @@ class AlwaysOurs:
 class RefusalKeeper(Protocol):
     """See `features.quarantine.Quarantine`."""
 
-    def append(self, source: str, rows: pl.DataFrame, at: datetime) -> object:
+    def keep(self, source: str, rows: pl.DataFrame, at: datetime) -> None:
         """Keep refused rows."""
 
 

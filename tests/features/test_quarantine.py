@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from features.errors import EventLogError
-from features.quarantine import QUARANTINE_SCHEMA, Quarantine
+from features.quarantine import FILES_MAX, QUARANTINE_SCHEMA, Quarantine
 from tests.features.made_events import MONDAY
 
 
@@ -93,6 +93,52 @@ def test_forgotten_rows_are_gone_and_a_file_that_held_only_them_too(quarantine: 
     assert quarantine.read().select("source", "raw").rows() == [("shop", "bob"), ("till", "ann")]
     assert len(list(quarantine.root.glob("*.parquet"))) == 2
     assert quarantine.forget(is_theirs) == 0
+
+
+def test_what_is_kept_without_looking_reads_like_what_was_looked_for(tmp_path: Path) -> None:
+    quick, careful = Quarantine(tmp_path / "quick"), Quarantine(tmp_path / "careful")
+    for number in range(9):
+        rows = refused({"row": number % 4}, {"row": number % 3, "raw": "other"}, {"row": number % 4})
+        quick.keep("shop", rows, MONDAY + timedelta(minutes=number))
+        careful.append("shop", rows, MONDAY + timedelta(minutes=number))
+    assert quick.read().rows() == careful.read().rows()
+    assert quick.count("shop") == 7
+    quick.keep("shop", refused({}).clear(), MONDAY)
+    assert len(list(quick.root.glob("*.parquet"))) == 9
+
+
+def test_many_small_files_become_one_that_holds_every_refusal_once(quarantine: Quarantine) -> None:
+    for number in range(FILES_MAX + 5):
+        quarantine.keep("shop", refused({"row": number}, {"row": -1}), MONDAY + timedelta(minutes=number))
+    assert len(list(quarantine.root.glob("*.parquet"))) == 6
+    kept = quarantine.read()
+    assert sorted(kept["row"].to_list()) == [-1, *range(FILES_MAX + 5)]
+    assert kept.filter(pl.col("row") == -1)["at"].to_list() == [MONDAY]
+    # As if files had been written together and the small ones not been removed.
+    (largest,) = [
+        path for path in quarantine.root.glob("*.parquet") if pl.read_parquet(path).height > FILES_MAX
+    ]
+    pl.read_parquet(largest).write_parquet(quarantine.root / "again.parquet")
+    assert quarantine.read().rows() == kept.rows()
+
+
+def test_whoever_reads_while_files_become_one_reads_again(quarantine: Quarantine) -> None:
+    for number in range(3):
+        quarantine.keep("shop", refused({"row": number}), MONDAY)
+    listed = quarantine.root / f"{'0' * 32}.parquet"
+
+    class Late(Quarantine):
+        """Lists a file that is gone when it is read, once."""
+
+        lists = 0
+
+        def _files(self) -> list[Path]:
+            self.lists += 1
+            return [*super()._files(), *([listed] if self.lists == 1 else [])]
+
+    late = Late(quarantine.root)
+    assert late.count() == 3
+    assert late.lists == 3
 
 
 def test_an_empty_quarantine_forgets_nothing(quarantine: Quarantine) -> None:
