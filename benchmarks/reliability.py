@@ -30,7 +30,7 @@ from tests.features.postgres_database import empty_postgres_schema
 from tests.features.redis_database import empty_redis_database
 from tests.reliability.bodies import broken, fuzz
 from tests.reliability.kills import kill_in_mid_stream
-from tests.reliability.load import overload, soak, stop_under_way
+from tests.reliability.load import SCORING_SECONDS, overload, soak, stop_under_way
 from tests.reliability.outages import (
     ballast,
     disk_full,
@@ -80,7 +80,7 @@ def full_disk(home: Home, _: bool) -> dict[str, Any]:
 
 def too_much(home: Home, is_quick: bool) -> dict[str, Any]:
     """Offer four times what may wait."""
-    with services(home) as (service,):
+    with services(home, scoring_seconds=SCORING_SECONDS) as (service,):
         return overload(service, 2 if is_quick else 30)
 
 

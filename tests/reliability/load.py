@@ -23,6 +23,9 @@ SOONER_SECONDS = 0.5
 WAITING_EVENTS_MAX = 2_000
 """How many posted events the services of these tests let wait."""
 
+SCORING_SECONDS = 0.05
+"""How long scoring takes under overload: so long that the callers of one process are too many for it."""
+
 POSTERS = TIMES_CAPACITY * WAITING_EVENTS_MAX // BATCH
 READERS = TIMES_CAPACITY * WAITING_MAX
 

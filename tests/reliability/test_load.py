@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.reliability.load import overload, soak, stop_under_way
+from tests.reliability.load import SCORING_SECONDS, overload, soak, stop_under_way
 from tests.reliability.service import services
 
 
@@ -19,14 +19,14 @@ def holds(found, seconds):
 
 
 def test_more_than_it_can_do_is_refused_with_retry_after_and_it_is_back_to_normal_at_once(home):
-    # Slow enough for the callers of this test to be too many for it.
-    with services(home, scoring_seconds=0.05) as (service,):
+    with services(home, scoring_seconds=SCORING_SECONDS) as (service,):
         holds(overload(service, 1.5), 60)
 
 
 @pytest.mark.slow
-def test_so_it_is_after_half_a_minute_of_four_times_its_capacity(service):
-    holds(overload(service, 30), 20)
+def test_so_it_is_after_half_a_minute_of_four_times_its_capacity(home):
+    with services(home, scoring_seconds=SCORING_SECONDS) as (service,):
+        holds(overload(service, 30), 20)
 
 
 def test_asked_to_end_it_answers_what_is_under_way_and_leaves_no_process(home):
