@@ -96,7 +96,7 @@ class Quarantine:
         return new.height
 
     def keep(self, source: str, rows: pl.DataFrame, at: datetime) -> None:
-        """Do the same without looking what is kept already, so that it takes no longer the more there is.
+        """Keep refused rows without looking what is kept already: it takes no longer the more there is.
 
         A refusal that was kept before is dropped when refusals are read, or when files become one.
         """
@@ -132,8 +132,10 @@ class Quarantine:
             self._add(self._distinct(small).collect())
             for path in small:
                 path.unlink()
-        except OSError as error:
-            raise EventLogError(f"cannot tidy {self.root}: {error}", WRITE_HINT) from None
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise EventLogError(
+                f"cannot make one file of those in {self.root}: {error}", WRITE_HINT
+            ) from None
 
     def forget(self, is_theirs: Callable[[str, pl.DataFrame], pl.Series]) -> int:
         """Remove rows; the files that hold one are written anew.

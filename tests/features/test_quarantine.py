@@ -122,6 +122,17 @@ def test_many_small_files_become_one_that_holds_every_refusal_once(quarantine: Q
     assert quarantine.read().rows() == kept.rows()
 
 
+def test_a_damaged_file_keeps_no_refusal_from_being_kept(quarantine: Quarantine) -> None:
+    quarantine.keep("shop", refused({"row": 0}), MONDAY)
+    (quarantine.root / "damaged.parquet").write_bytes(b"PAR1")
+    for number in range(1, FILES_MAX - 2):
+        quarantine.keep("shop", refused({"row": number}), MONDAY)
+    with pytest.raises(EventLogError, match="cannot make one file"):
+        quarantine.keep("shop", refused({"row": -1}), MONDAY)
+    (quarantine.root / "damaged.parquet").unlink()
+    assert sorted(quarantine.read()["row"].to_list()) == [-1, *range(FILES_MAX - 2)]
+
+
 def test_whoever_reads_while_files_become_one_reads_again(quarantine: Quarantine) -> None:
     for number in range(3):
         quarantine.keep("shop", refused({"row": number}), MONDAY)
