@@ -56,6 +56,7 @@ check: $(STAMP) ## Lint, format, types, import layers
 
 bench: $(STAMP) ## Every benchmark; results in benchmarks/results/
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
+	@$(BIN)/python benchmarks/speed_page.py
 
 lock: $(STAMP) ## Pin all dependencies anew within the bounds of pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
