@@ -135,9 +135,15 @@ class AsyncTagtideClient:
             for one in (await self.batch_get(lot)).customers:
                 yield one
 
-    async def customer(self, customer_id: str) -> CustomerReply:
-        """Ask about one customer, with reasons; ``unionid:…`` and ``external_userid:…`` are ids too."""
-        return await self._call(calls.customer(customer_id))
+    async def customer(self, customer_id: str, *, reasons: bool = True) -> CustomerReply:
+        """Ask about one customer; ``unionid:…`` and ``external_userid:…`` are ids too.
+
+        Parameters
+        ----------
+        reasons
+            False leaves the reasons out, which cost most of such an answer.
+        """
+        return await self._call(calls.customer(customer_id, reasons=reasons))
 
     async def put_consent(self, customer_id: str, **changes: bool | str | None) -> ConsentState:
         """Say what a customer agreed to: ``profiling marketing do_not_disturb time_zone``."""

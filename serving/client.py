@@ -145,9 +145,15 @@ class TagtideClient:
         for lot in calls.lots(customers, calls.IDS_MOST):
             yield from self.batch_get(lot).customers
 
-    def customer(self, customer_id: str) -> CustomerReply:
-        """Ask about one customer, with reasons; ``unionid:…`` and ``external_userid:…`` are ids too."""
-        return self._call(calls.customer(customer_id))
+    def customer(self, customer_id: str, *, reasons: bool = True) -> CustomerReply:
+        """Ask about one customer; ``unionid:…`` and ``external_userid:…`` are ids too.
+
+        Parameters
+        ----------
+        reasons
+            False leaves the reasons out, which cost most of such an answer.
+        """
+        return self._call(calls.customer(customer_id, reasons=reasons))
 
     def put_consent(self, customer_id: str, **changes: bool | str | None) -> ConsentState:
         """Say what a customer agreed to: ``profiling marketing do_not_disturb time_zone``."""

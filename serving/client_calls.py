@@ -162,9 +162,10 @@ def predictions(ids: Sequence[CustomerId]) -> Call[PredictionsReply]:
     return Call("POST", "/v1/predictions:batchGet", PredictionsReply, _packed({"customer_ids": asked}))
 
 
-def customer(customer_id: str) -> Call[CustomerReply]:
+def customer(customer_id: str, *, reasons: bool) -> Call[CustomerReply]:
     """Return the call of `GET /v1/customers/{customer_id}`."""
-    return Call("GET", _of_customer(customer_id), CustomerReply)
+    query = {} if reasons else {"reasons": "false"}
+    return Call("GET", _of_customer(customer_id), CustomerReply, query=query)
 
 
 def consent(customer_id: str, changes: Mapping[str, bool | str | None]) -> Call[ConsentState]:

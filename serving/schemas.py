@@ -260,7 +260,7 @@ class PredictionsReply(Struct, frozen=True):
 
 
 class CustomerReply(Struct, frozen=True):
-    """One customer, with reasons."""
+    """One customer, with reasons unless they were not wanted."""
 
     as_of: datetime
     model_version: dict[str, str]

@@ -74,6 +74,22 @@ def test_a_posted_event_changes_the_next_answer(parts):
     assert after.json()["model_version"] == {"tags-interest": "1"}
 
 
+def test_a_customer_is_answered_without_reasons_where_none_are_wanted(parts):
+    posted = post(event(), path="/v1/events?return=tags")
+    asked = [get(f"/v1/customers/c1{query}") for query in ("", "?reasons=true", "?reasons=false")]
+    _, usual, told, untold = ask(parts, posted, *asked)
+    without, full = untold.json()["customer"], told.json()["customer"]
+    assert usual.json()["customer"] == full
+    assert "explanations" not in without
+    assert [tag["tag_id"] for tag in without["tags"]] == ["interest:MILK"]
+    assert {"reasons", "explanation"}.isdisjoint(without["tags"][0])
+    del full["explanations"], full["tags"][0]["reasons"], full["tags"][0]["explanation"]
+    assert without == full
+    (wrong,) = ask(parts, get("/v1/customers/c1?reasons=no"))
+    (detail,) = assert_error_form(wrong, 422, "invalid_request")["details"]
+    assert (detail["field"], detail["value"], detail["expected"]) == ("reasons", "no", "true or false")
+
+
 def test_fresh_tags_come_back_on_request_only(parts):
     plain, fresh = ask(parts, post(event()), post(event(2, "c2"), path="/v1/events?return=tags"))
     assert "customers" not in plain.json()

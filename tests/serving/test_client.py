@@ -4,9 +4,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import uuid
 from datetime import UTC, datetime
 
 import httpx
+import msgspec
 import pytest
 
 from serving import client_errors
@@ -44,6 +46,8 @@ def call(request, service):
 
         return asyncio.run(run())
 
+    # The service is shared by all tests: each has ids of its own.
+    one.run = uuid.uuid4().hex[:12]
     return one
 
 
@@ -52,7 +56,7 @@ def made(kind, number, **changes):
 
 
 def test_events_of_any_number_are_posted_and_their_customers_asked_about(call):
-    kind = f"many {id(call)}"
+    kind = f"many {call.run}"
     rows = [made(kind, number) for number in range(1205)]
     rows[1100]["event_type"] = "gaze"
     reply = call("post_events", iter(rows))
@@ -65,8 +69,8 @@ def test_events_of_any_number_are_posted_and_their_customers_asked_about(call):
 
 
 def test_everybody_who_carries_a_tag_is_walked_through_page_by_page(call):
-    kind = f"carrier {id(call)}"
-    category = f"{ODD} {id(call)}"
+    kind = f"carrier {call.run}"
+    category = f"{ODD} {call.run}"
     rows = [made(kind, number, category=category) for number in range(7)]
     reply = call("post_events", rows, return_tags=True)
     (tag,) = {tag.tag_id for one in reply.customers for tag in one.tags}
@@ -77,13 +81,22 @@ def test_everybody_who_carries_a_tag_is_walked_through_page_by_page(call):
     assert call("carriers", summary.name) == carried
 
 
+def test_one_customer_comes_with_reasons_or_without(call):
+    row = made(f"why {call.run}", 1)
+    call("post_events", [row], return_tags=True)
+    told, untold = (call("customer", row["customer_id"], reasons=wanted).customer for wanted in (True, False))
+    assert [bool(tag.reasons) for tag in told.tags] == [True]
+    assert [tag.reasons for tag in untold.tags] == [msgspec.UNSET]
+    assert [tag.tag_id for tag in told.tags] == [tag.tag_id for tag in untold.tags]
+
+
 def test_an_event_may_be_a_struct_and_an_id_of_another_space(call):
     at = datetime(2017, 11, 1, tzinfo=UTC)
     posted = PostedEvent(
-        event_id=f"s{id(call)}", event_type="view", event_time=at, ingested_at=at, unionid=f"oX/{id(call)}"
+        event_id=f"s{call.run}", event_type="view", event_time=at, ingested_at=at, unionid=f"oX/{call.run}"
     )
-    assert call("post_events", [posted], idempotency_key=f"k{id(call)}").accepted == 1
-    assert call("post_events", [posted], idempotency_key=f"k{id(call)}").accepted == 1
+    assert call("post_events", [posted], idempotency_key=f"k{call.run}").accepted == 1
+    assert call("post_events", [posted], idempotency_key=f"k{call.run}").accepted == 1
     (row,) = call("batch_get", [CustomerRef(unionid=posted.unionid)]).customers
     assert (row.customer_id, row.status) == (f"unionid:{posted.unionid}", "ok")
     assert call("customer", row.customer_id).customer.tags == []
