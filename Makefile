@@ -42,7 +42,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## The main job on real data: tags, propensities, CLV, HTTP service, report
 	$(BIN)/tagtide demo
 
-test: $(STAMP) ## The test suite, on all cores (some 15 minutes on two); sets that TAGTIDE_DATA should hold are skipped without it
+test: $(STAMP) ## The test suite, on all cores (10 to 15 minutes on two); sets that TAGTIDE_DATA should hold are skipped without it
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP) ## Soak, fuzz and whole-year runs

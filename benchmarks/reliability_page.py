@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from figures_page import with_figures
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "reliability.json"
 PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 STREAMS = {
     "kill_one_home": "two services on one home, `kill -9`",
@@ -119,10 +120,7 @@ def _others(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def page() -> str:
     """Return the page with the table of the result that is here."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(read())}\n{END}{after}"
+    return with_figures(PAGE, table(read()))
 
 
 def write() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from figures_page import with_figures
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "speed.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 Results = Mapping[str, Mapping[str, Any]]
 Row = tuple[str, ...]
@@ -173,10 +174,7 @@ def figures(results: Results) -> str:
 
 def page() -> str:
     """Return the page with the tables of the results that are here."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{figures(read())}\n{END}{after}"
+    return with_figures(PAGE, figures(read()))
 
 
 if __name__ == "__main__":

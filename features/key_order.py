@@ -20,6 +20,15 @@ SPARSE = 4
 """Where there are more than this many times as many keys as entries, keys are not counted one by one."""
 
 
+def position_kind(count: int) -> type[np.int32 | np.int64]:
+    """Return the smallest kind of integer that holds the positions of so many entries.
+
+    >>> position_kind(2**31 - 1).__name__, position_kind(2**31).__name__
+    ('int32', 'int64')
+    """
+    return np.int32 if count < 2**31 else np.int64
+
+
 def stable_order(keys: Keys, key_count: int) -> Positions:
     """Return the positions of keys from 0 to ``key_count - 1`` in ascending order, equal keys in place order.
 
@@ -33,7 +42,7 @@ def stable_order(keys: Keys, key_count: int) -> Positions:
 
 def order_by_begins(keys: Keys, begins: IntArray) -> Positions:
     """Return what `stable_order` does, given where each key begins; as int32 where that holds positions."""
-    order: Positions = np.empty(len(keys), np.int32 if len(keys) < 2**31 else np.int64)
+    order: Positions = np.empty(len(keys), position_kind(len(keys)))
     _put_in_order(keys, begins.copy(), order)
     return order
 

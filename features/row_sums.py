@@ -45,11 +45,11 @@ def sums_of_rows(
         for measure, totals in zip(measures, sums[:, :, rows], strict=True):
             entered, prefix = part.entered(measure), memory.happened_prefix(measure)
             less = room.view(prefix.dtype)[: len(at)]
-            for start, total in zip(starts, totals, strict=False):
+            for start, total in zip(starts, totals[: len(together)], strict=True):
                 _subtract(entered, prefix, start, less)
                 part.place(less, total)
             for window_us, total in zip(apart, totals[len(together) :], strict=True):
-                total[:] = part.placed(part.sum(measure, window_us))
+                part.place(part.sum(measure, window_us), total)
 
     each_part(fill, parts_of(len(keys)), work=len(keys))
     place = {window_us: number for number, window_us in enumerate([*together, *apart])}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.compiled import compiled
-from features.key_order import SPARSE, BoolArray, IntArray, Keys, Positions, begins_of
+from features.key_order import SPARSE, BoolArray, IntArray, Keys, Positions, begins_of, position_kind
 from features.parallel import each_part, parts_of
 
 NEVER = np.iinfo(np.int64).min
@@ -114,8 +114,7 @@ class Lookup:
         -------
         Shape (n_lengths, n_rows); as int32 where that holds positions.
         """
-        narrow = np.int32 if len(self.values) < 2**31 else np.int64
-        found: Positions = np.empty((len(lengths), len(instants)), narrow)
+        found: Positions = np.empty((len(lengths), len(instants)), position_kind(len(self.values)))
         _search_before(self.values, self.begin, self.end, instants, lengths, found)
         return found
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from features.key_order import IntArray, Keys, Positions, gather, stable_order
+from features.key_order import IntArray, Keys, Positions, gather, position_kind, stable_order
 from features.keyed_events import KeyedEvents, Measure
 from features.prefix_sums import Prefix
 from features.sorted_axis import NEVER, Lookup, expand
@@ -64,7 +64,7 @@ class SortedRows:
         """Where each row given comes in the order; read at random, which costs less than writing does."""
         if self.order is None:
             return None
-        ranks: Positions = np.empty(len(self.order), np.int32 if len(self.order) < 2**31 else np.int64)
+        ranks: Positions = np.empty(len(self.order), position_kind(len(self.order)))
         ranks[self.order] = np.arange(len(ranks), dtype=ranks.dtype)
         return ranks
 
@@ -88,15 +88,13 @@ class SortedRows:
         return self.until if self.boundary is self.instants else self.known.positions(self.boundary)
 
     def look_up(self, windows_us: Sequence[int]) -> Positions:
-        """Find where each of many windows begins, in one pass over the rows, before sums ask for it.
+        """Find where each of many windows begins, in one pass over the rows.
 
         Returns
         -------
         Shape (n_windows, n_rows): where the window's events begin among those in the order they happened.
         """
-        starts = self._happened.positions_before(self.instants, np.array(windows_us, np.int64))
-        self._starts.update(zip(windows_us, starts, strict=True))
-        return starts
+        return self._happened.positions_before(self.instants, np.array(windows_us, np.int64))
 
     def sum(self, measure: Measure, window_us: int | None) -> IntArray:
         """Sum a measure over a window."""

@@ -40,8 +40,8 @@ class CustomerRoutes:
             "/v1/customers/{customer_id}",
             "get_customer",
             "Ask about one customer",
-            "The same for one customer, with the reasons that speak for each tag now; without them it costs "
-            "a twentieth.",
+            "The same for one customer, with the reasons that speak for each tag now, which cost most of "
+            "such an answer.",
             None,
             CustomerReply,
             200,
