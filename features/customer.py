@@ -35,6 +35,7 @@ from features.profile import (
     DISCOUNTED_LINES,
     LINE_COUNT,
     ORDER_COUNT,
+    REDUCED_ORDERS,
     REFUND,
     SPEND,
 )
@@ -294,6 +295,22 @@ def discounted_line_share_90d(rows: CustomerRows) -> FloatArray:
 def coupon_line_share_90d(rows: CustomerRows) -> FloatArray:
     """Share of the purchase lines of 90 days bought with a coupon."""
     return ratio(rows.total(COUPON_LINES, DAY_90), rows.total(LINE_COUNT, DAY_90))
+
+
+@_windowed(
+    "reduced_order_share_{window}",
+    (DAY_30, DAY_90, LIFETIME),
+    unit="ratio",
+    dtype="float",
+    null="no order in the window",
+    services=("deal_seeker_v1",),
+    phrase=Phrase(
+        "{percent} of the orders {window} had a coupon, or saved a tenth or more", topic=Topic.REDUCTIONS
+    ),
+)
+def reduced_order_share(rows: CustomerRows, window: Window) -> FloatArray:
+    """Share of the orders in the window that had a coupon, or saved at least a tenth of what was paid."""
+    return ratio(rows.total(REDUCED_ORDERS, window), rows.total(ORDER_COUNT, window))
 
 
 def _full_price_90d(rows: CustomerRows) -> IntArray:

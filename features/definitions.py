@@ -18,7 +18,7 @@ Rows = TypeVar("Rows")
 Computed = Callable[[Rows], npt.NDArray[Any]]
 Plan = list[tuple[str, Computed[Rows], np.dtype[Any]]]
 
-CUSTOMER_SERVICES: tuple[str, ...] = ("propensity_v1", "high_intent_v1")
+CUSTOMER_SERVICES: tuple[str, ...] = ("propensity_v1", "high_intent_v1", "deal_seeker_v1")
 """Feature services of models that judge a customer alone,"""
 PAIR_SERVICES: tuple[str, ...] = ("interest_v1", "brand_preference_v1")
 """of those that judge a customer and a category or brand,"""

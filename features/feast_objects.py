@@ -143,6 +143,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "interest_v1": (CUSTOMER_SNAPSHOT, CATEGORY_SNAPSHOT),
     "brand_preference_v1": (CUSTOMER_SNAPSHOT, BRAND_SNAPSHOT),
     "high_intent_v1": (CUSTOMER_SNAPSHOT,),
+    "deal_seeker_v1": (CUSTOMER_SNAPSHOT,),
     "propensity_v1": (CUSTOMER_SNAPSHOT,),
     "clv_v1": (CUSTOMER_SNAPSHOT,),
 }

@@ -27,6 +27,8 @@ ACTIVITY_TYPES = tuple(name for name in EVENT_TYPES if name != "contact")
 """What customers do themselves."""
 KEY_COLUMNS = ("category", "brand")
 MONEY_COLUMNS = ("amount_minor", "discount_minor", "coupon_minor")
+REDUCED_SHARE = 0.1
+"""Of what was paid for an order, from which on what it saved makes it a reduced one."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,14 @@ class _CustomerEvents:
         """Shape (n_orders,): the part of the day."""
         return day_part(self.orders.event_time, self._zone)
 
+    @property
+    def is_reduced(self) -> npt.NDArray[np.bool_]:
+        """Shape (n_orders,): had a coupon, or saved at least a tenth of what was paid."""
+        amount, discount, coupon = (
+            self.orders.total_of_lines(_taken(name)(self)) for name in MONEY_COLUMNS
+        )
+        return (coupon > 0) | (discount >= REDUCED_SHARE * amount)
+
     @cached_property
     def starts(self) -> IntArray:
         """Shape (n,): 1 where a session starts."""
@@ -254,6 +264,7 @@ CUSTOMER_COLUMNS: Mapping[str, CustomerColumn] = {
     "minus_event_time": lambda events: -events.event_time,
     **{name: _of_orders(column) for name, column in ORDER_COLUMNS.items()},
     "order_ordinal": lambda events: events.orders.ordinal_of_lines(),
+    "reduced_order": lambda events: events.orders.on_first_lines(events.is_reduced),
     **{f"order_weekday_{day}": _on_weekday(day) for day in range(7)},
     **{f"order_{name}": _in_part(number) for number, name in enumerate(DAY_PARTS)},
     "session_start": lambda events: events.starts,

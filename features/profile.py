@@ -38,6 +38,7 @@ DISCOUNT = Measure("discount_minor", ORDER_TYPES, "discount_minor")
 COUPON = Measure("coupon_minor", ORDER_TYPES, "coupon_minor")
 DISCOUNTED_LINES = Measure("discounted_line_count", ORDER_TYPES, "is_discounted")
 COUPON_LINES = Measure("coupon_line_count", ORDER_TYPES, "has_coupon")
+REDUCED_ORDERS = Measure("reduced_order_count", ORDER_TYPES, "reduced_order")
 REFUND = Measure("refund_minor", ("refund",), "amount_minor")
 ATTENTION = Measure("attention_count", ATTENTION_TYPES)
 ACTIVITY = Measure("activity_count", ACTIVITY_TYPES)
@@ -88,6 +89,7 @@ CUSTOMER_SUMS: tuple[tuple[Measure, Window], ...] = (
     *((measure, window) for measure in (ORDER_COUNT, SPEND, LINE_COUNT, REFUND) for window in LONG_WINDOWS),
     *((measure, window) for measure in (DISCOUNT, COUPON) for window in (DAY_30, DAY_90, DAY_365)),
     *((measure, window) for measure in (DISCOUNTED_LINES, COUPON_LINES) for window in (DAY_90,)),
+    *((REDUCED_ORDERS, window) for window in (DAY_30, DAY_90, LIFETIME)),
     *((COUNTS[name], window) for name in EVENT_TYPES if name != "purchase" for window in DAY_WINDOWS),
     *((COUNTS[name], LIFETIME) for name in ("interaction", "referral")),
     *((measure, LIFETIME) for measure in (GAP_COUNT, GAP_MINUTES, GAP_MINUTES_SQUARED, *WEEKDAY_ORDERS)),

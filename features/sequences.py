@@ -117,6 +117,10 @@ class Orders:
         ordinal[self._lines] = self._ordinal[np.cumsum(self._starts) - 1]
         return ordinal
 
+    def total_of_lines(self, values: IntArray) -> IntArray:
+        """Return the sum of a column of events, shape (n,), over the lines of each order, shape (n_orders,)."""
+        return np.add.reduceat(values[self._lines], np.flatnonzero(self._starts))
+
     def on_first_lines(self, values: IntArray | npt.NDArray[np.bool_] | int, elsewhere: int = 0) -> IntArray:
         """Return a column of events, shape (n,), with a value of each order at the first of its lines."""
         column = np.full(self._size, elsewhere, np.int64)

@@ -227,8 +227,8 @@ class CustomerAt:
         for event in self.known:
             self._walk(event, at.age(event.time))
         self.orders = moments(self.purchases)
-        for _, time in self.orders:
-            self._walk_order(time, at.age(time))
+        for order in self.orders:
+            self._walk_order(order, at.age(order[1]))
         self.gaps = Gaps(self.orders, at)
 
     def _walk(self, event: Event, age: int) -> None:
@@ -258,9 +258,12 @@ class CustomerAt:
                     if in_profile:
                         _youngest(self.distinct[kind, column, True], value, age)
 
-    def _walk_order(self, time: int, age: int) -> None:
-        weekday, hour = local(time, self.at.zone)
+    def _walk_order(self, order: Moment, age: int) -> None:
+        weekday, hour = local(order[1], self.at.zone)
+        lines = [one for one in self.purchases if (one.known, one.time) == order]
+        saved, paid = sum(one.discount for one in lines), sum(one.amount for one in lines)
         self.tally.add("order", age)
+        self.tally.add("reduced_order", age, int(any(one.coupon for one in lines) or saved >= 0.1 * paid))
         self.tally.add(f"order_weekday_{weekday}", age)
         self.tally.add(f"order_{DAY_PARTS[hour // 6]}", age)
 
@@ -377,6 +380,10 @@ class CustomerAt:
         spend, discount, coupon = (total(name, "90d") for name in ("spend", "discount", "coupon_reduction"))
         return {
             "discounted_line_share_90d": ratio(total("discounted_lines", "90d"), total("purchase", "90d")),
+            **{
+                f"reduced_order_share_{w}": ratio(total("reduced_order", w), total("order", w))
+                for w in ("30d", "90d", "lifetime")
+            },
             "coupon_line_share_90d": ratio(total("coupon_lines", "90d"), total("purchase", "90d")),
             "discount_share_90d": ratio(discount, spend + discount + coupon),
             "coupon_share_90d": ratio(coupon, spend + discount + coupon),

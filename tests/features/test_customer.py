@@ -9,11 +9,14 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars as pl
 import pytest
 
 from features import customer
 from features.events import EVENT_TYPES
 from features.history import History
+from features.outcomes import judge
+from features.tags import load_catalogue
 from features.windows import to_us
 from tests.features.customer_looks import look, seen
 from tests.features.streams import event, frame
@@ -126,6 +129,10 @@ EXPECTED: dict[str, float] = {
     "lines_per_order_30d": 2,
     "discounted_line_share_90d": 0.5,
     "coupon_line_share_90d": 0.4,
+    # Those of 40 days ago or less had a coupon; 50 of 1500 is no tenth.
+    "reduced_order_share_30d": 1,
+    "reduced_order_share_90d": 0.8,
+    "reduced_order_share_lifetime": 4 / 6,
     "discount_share_90d": 250 / (7500 + 250 + 80),
     "coupon_share_90d": 80 / (7500 + 250 + 80),
     "refund_rate_90d": 700 / 7500,
@@ -258,6 +265,23 @@ def test_what_cost_nothing_has_no_share_of_reductions() -> None:
     assert math.isnan(free["coupon_share_90d"])
     given = look([seen(NOON - DAY, "purchase", discount_minor=300, coupon_minor=100)], NOON)
     assert (given["discount_share_90d"], given["coupon_share_90d"]) == (0.75, 0.25)
+
+
+@pytest.mark.parametrize("saved", [(0, 0), (0, 149), (150, 0), (75, 75)])
+@pytest.mark.parametrize("coupon", [0, 1])
+def test_an_order_is_reduced_where_it_as_a_whole_fulfils_what_is_claimed_of_a_deal_seeker(
+    saved: tuple[int, int], coupon: int
+) -> None:
+    lines = [
+        event(number, "a", "purchase", NOON, NONE, amount_minor=paid, discount_minor=off, coupon_minor=used)
+        for number, (paid, off, used) in enumerate(zip((1000, 500), saved, (0, coupon), strict=True))
+    ]
+    before, after = NOON - HOUR, NOON + HOUR
+    claim = pl.DataFrame({"customer_id": ["a"], "key": [None], "assigned_at": [before]})
+    outcome = judge(frame(lines), claim, load_catalogue()["deal_seeker"])[0]
+    share = look(lines, after, ["reduced_order_share_30d"])["reduced_order_share_30d"]
+    assert outcome == ("confirmed" if share == 1 else "refuted")
+    assert share == float(coupon > 0 or sum(saved) >= 150)
 
 
 def test_a_contact_is_no_activity() -> None:

@@ -91,6 +91,21 @@ def test_the_order_before_is_the_latest_known_then_of_orders_that_move_it_on(eve
 
 
 @settings(max_examples=60, deadline=None)
+@given(events=EVENTS)
+def test_what_an_order_comes_to_is_summed_over_its_lines_alone(events):
+    key, known, time, bought = columns(events)
+    orders = Orders(key, known, time, bought, None)
+    amount = np.arange(1, len(key) + 1)
+    found = orders.on_first_lines(orders.total_of_lines(amount))
+    expected = dict.fromkeys(range(len(key)), 0)
+    moments = {}
+    for place in np.flatnonzero(bought).tolist():
+        first = moments.setdefault((key[place], known[place], time[place]), place)
+        expected[first] += int(amount[place])
+    assert found.tolist() == list(expected.values())
+
+
+@settings(max_examples=60, deadline=None)
 @given(events=EVENTS, boundary=st.integers(0, 70))
 def test_orders_after_a_boundary_go_on_from_those_before_it(events, boundary):
     key, known, time, bought = columns(events)
