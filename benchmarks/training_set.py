@@ -57,7 +57,7 @@ def prepared(folder: Path, rows: int, budget: Budget) -> tuple[Home, Settings, p
     bench = Workbench(events, AS_OF, settings, load_catalogue(), budget)
     family = load_catalogue()["interest"]
     apply(home, settings, customer.catalogue(), affinity.catalogue())
-    write_snapshot(home, CUSTOMER_SNAPSHOT, customer_snapshot(bench.history, bench.tag_rows))
+    write_snapshot(home, CUSTOMER_SNAPSHOT, customer_snapshot(bench.history, bench.rows_of(family)))
     write_snapshot(home, CATEGORY_SNAPSHOT, bench.pair_snapshot(family))
     claims = bench.claims(family).frame.select("customer_id", "category", EVENT_TIMESTAMP)
     twice = rows // TWICE

@@ -236,7 +236,7 @@ def train_family(
     join = partial(training_frame, home, settings, family.service, progress=say)
     data = tag_data(bench.judge, family, bench.rows_of(family), claims, join)
     task = f"tags-{family.family}"
-    defaults = usual_parameters(int(fitted_on(data).sum()))
+    defaults = usual_parameters(int(fitted_on(data).sum()), family.key)
     found = search.of(task, tag_rows(family, data), defaults, settings, say) if search else None
     say(f"training tags of family {family.family} on {len(data.keys):,} claims")
     bundle = train_tags(

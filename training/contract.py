@@ -193,13 +193,15 @@ class Thresholds:
     expected: FloatArray
     worth: FloatArray
 
-    def without_expectation(self) -> Thresholds:
-        """Return the same thresholds, of which the claims they were chosen on prove nothing."""
-        return replace(self, worth=np.zeros_like(self.worth))
-
 
 def choose_thresholds(
-    claims: Claims, tag_count: int, contract: Contract, base_rates: FloatArray, prior: Prior, aim: float
+    claims: Claims,
+    tag_count: int,
+    contract: Contract,
+    base_rates: FloatArray,
+    prior: Prior,
+    aim: float,
+    of_each_kind: bool = False,
 ) -> Thresholds:
     """Choose the lowest thresholds from which the shrunk precision reaches an aim.
 
@@ -215,6 +217,9 @@ def choose_thresholds(
         Shape (tag_count,).
     aim
         At least the promise; what is chosen as the lowest of many is partly chosen by luck.
+    of_each_kind
+        Whether a tag that stands alone has to reach the aim at each kind of decision instants that it has
+        claims enough at, and not only at all of them together.
     """
     needed = np.maximum(aim, LIFT_MARGIN * contract.lift * base_rates)
     observed = claims.take(claims.outcome != UNOBSERVED)
@@ -228,6 +233,8 @@ def choose_thresholds(
             continue
         mine, floor = observed.take(positions), np.nan_to_num(values[tag])
         own = _lowest(mine, float(needed[tag]), prior, floor)
+        if of_each_kind:
+            own = _strictest([own, *_lowest_of_kinds(mine, float(needed[tag]), prior, floor, contract)])
         above = mine.take(mine.probability >= max(floor, LIKELY))
         # A large tag that misses the aim does not hide among the small ones.
         is_large = len(above.tag) / kish_effect(above.customer, prior.correlation) >= contract.min_support
@@ -260,6 +267,23 @@ def _lowest(observed: Claims, aim: float, prior: Prior, floor: float = 0.0) -> _
         return _Lowest(float("nan"), float("nan"), 0.0)
     last = enough[-1]
     return _Lowest(float(probability[last]), float(expected[last]), float(count[last] / effect))
+
+
+def _lowest_of_kinds(
+    observed: Claims, aim: float, prior: Prior, floor: float, contract: Contract
+) -> list[_Lowest]:
+    """Return `_lowest` of every kind of decision instants with enough claims that are likely to hold."""
+    parts = (observed.take(observed.kind == kind) for kind in range(len(KIND_NAMES)))
+    return [
+        _lowest(part, aim, prior, floor)
+        for part in parts
+        if (part.probability >= max(floor, LIKELY)).sum() >= contract.min_support
+    ]
+
+
+def _strictest(found: Sequence[_Lowest]) -> _Lowest:
+    """Return the one with the highest threshold; one that has none is stricter than any."""
+    return max(found, key=lambda one: np.inf if np.isnan(one.threshold) else one.threshold)
 
 
 def _pairs(claims: Claims) -> IntArray:
@@ -337,6 +361,32 @@ def certify_in_steps(
         carried = (step for step in further if not _fault_of_pool(_pool_of(claims, step), surer))
         taken = next(carried, wanted)
     return certify(claims, names, taken, base_rates, contract, prior, known)
+
+
+def certify_alone(
+    claims: Claims,
+    steps: Iterable[Thresholds],
+    base_rates: FloatArray,
+    contract: Contract,
+    prior: Prior,
+) -> list[Certificate]:
+    """Judge the one tag of a family without a key, from the thresholds wanted or from stricter ones.
+
+    As of `certify_in_steps`, but with nothing to be judged by except its own claims: what it was chosen for
+    proves nothing. Where no threshold will do, the certificate is that of the one wanted.
+    """
+    prior = replace(prior, strength=0.0)
+    judged = []
+    for step in steps:
+        # What thresholds were chosen on is no proof, so they come without what they were expected to reach.
+        step = replace(step, worth=np.zeros_like(step.worth))
+        found = certify(claims, [""], step, base_rates, contract, prior, np.zeros(1, bool))
+        if found[0].certified:
+            return found
+        judged.append(found)
+        error = (1 - contract.confidence) / (2 * FURTHER_TRIALS) if len(judged) == 1 else 1 - contract.confidence
+        contract = contract.model_copy(update={"confidence": 1 - error})
+    return judged[0]
 
 
 def _given(claims: Claims, thresholds: Thresholds) -> Claims:

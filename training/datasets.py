@@ -152,13 +152,15 @@ def tag_decisions(
     history: History, slices: TagSlices, budget: SamplingBudget, seed: int, within_us: int = 72 * HOUR_US
 ) -> DecisionRows:
     """Sample the decision rows of a tag model, of customers active within some time before them."""
-    rng = np.random.default_rng(seed)
+    parts = (
+        (FIT, slices.fit, budget.fit),
+        (CALIBRATE, slices.calibrate, budget.calibrate),
+        (CERTIFY, slices.certify, budget.certify),
+    )
+    # A generator each: what is drawn of one slice does not hang on how much is drawn of another.
     return DecisionRows.joined(
-        [
-            slice_rows(history, FIT, slices.fit, budget.fit, rng, within_us),
-            slice_rows(history, CALIBRATE, slices.calibrate, budget.calibrate, rng, within_us),
-            slice_rows(history, CERTIFY, slices.certify, budget.certify, rng, within_us),
-        ]
+        slice_rows(history, part, days, size, np.random.default_rng([seed, part]), within_us)
+        for part, days, size in parts
     )
 
 
@@ -199,6 +201,10 @@ class PairDecisions:
     row: IntArray
     code: IntArray
     frame: pl.DataFrame
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> PairDecisions:
+        """Return some of the claims."""
+        return PairDecisions(self.row[chosen], self.code[chosen], self.frame.filter(pl.Series(chosen)))
 
 
 def pair_decisions(history: History, key_column: str, rows: DecisionRows, family: TagFamily) -> PairDecisions:

@@ -17,7 +17,7 @@ from features.tags import TagFamily
 from features.windows import IntArray
 from training.artifact import Bundle
 from training.calibration import Calibrator, fit_calibrator, fit_tempered
-from training.contract import Certificate, Prior, certify_in_steps, choose_thresholds, learn_prior
+from training.contract import Certificate, Prior, certify_alone, certify_in_steps, choose_thresholds, learn_prior
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.model_inputs import dtypes_of
 from training.sufficiency import require_claims
@@ -62,14 +62,14 @@ PARAMETERS: dict[str, Any] = {
 ROUNDS = 160
 
 FEW_CLAIMS = 100_000
-"""Claims to fit on, from which on a model may be as fine as `PARAMETERS` allow."""
+"""Claims about a customer and a key to fit on, from which on a model may be as fine as `PARAMETERS` allow."""
 FEW_PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.04,
     "num_leaves": 9,
     "min_data_in_leaf": 200,
 }
-"""Of a model of fewer: with as many leaves it learns the luck of the customers that it was fitted on, and
-promises later ones too much."""
+"""Of a model of fewer, and of claims about customers as a whole, who are the same few however often they are
+looked at: with as many leaves it learns the luck of those it was fitted on, and promises later ones too much."""
 
 OBSERVED_ROUNDS = 80
 
@@ -112,15 +112,16 @@ class FittedTags:
             contract = contract.model_copy(update={"precision": precision})
         aims = [min(contract.precision + above * contract.slack, 1.0) for above in AIMS_ABOVE]
         tags, rates = len(self.names), self.choosing_rates
-        steps = (choose_thresholds(self.choosing, tags, contract, rates, self.prior, aim) for aim in aims)
-        prior = self.prior
-        if self.family.key is None:
-            # A family of one tag has no others to be judged by: what it was chosen for proves nothing.
-            steps = (step.without_expectation() for step in steps)
-            prior = replace(prior, strength=0.0)
+        is_one = self.family.key is None
+        steps = (
+            choose_thresholds(self.choosing, tags, contract, rates, self.prior, aim, of_each_kind=is_one)
+            for aim in aims
+        )
+        if is_one:
+            return certify_alone(self.certifying, steps, self.certifying_rates, contract, self.prior)
         known = np.isin(self.names, list(self.bundle.keys))
         return certify_in_steps(
-            self.certifying, self.names, steps, self.certifying_rates, contract, prior, known
+            self.certifying, self.names, steps, self.certifying_rates, contract, self.prior, known
         )
 
     def under(self, certificates: Sequence[Certificate]) -> Bundle:
@@ -130,14 +131,14 @@ class FittedTags:
         return replace(self.bundle, content={**self.bundle.content, "contract": told})
 
 
-def usual_parameters(claims: int) -> dict[str, Any]:
-    """Return the parameters of a model of so many claims, ``rounds`` included.
+def usual_parameters(claims: int, key: str | None) -> dict[str, Any]:
+    """Return the parameters of a model of so many claims with or without a key, ``rounds`` included.
 
-    >>> usual_parameters(1_000_000)["num_leaves"], usual_parameters(12_000)["num_leaves"]
-    (31, 9)
+    >>> [usual_parameters(*asked)["num_leaves"] for asked in ((10**6, "category"), (10**6, None), (9000, "brand"))]
+    [31, 9, 9]
     """
     usual = PARAMETERS | {"rounds": ROUNDS}
-    return usual if claims >= FEW_CLAIMS else usual | FEW_PARAMETERS
+    return usual if claims >= FEW_CLAIMS and key is not None else usual | FEW_PARAMETERS
 
 
 def fitted_on(data: TagData) -> npt.NDArray[np.bool_]:
@@ -186,7 +187,7 @@ def fit_tags(
     keys = [] if family.key is None else [names[number] for number in np.flatnonzero(frequent)]
     inputs = _inputs(family, data, bool(keys))
 
-    used = usual_parameters(int(fit.sum())) | dict(parameters or {})
+    used = usual_parameters(int(fit.sum()), family.key) | dict(parameters or {})
     matrix = _tag_matrix(data, inputs, keys, fit)
     models, features = {TAG: _fit(matrix, data.outcome[fit], inputs, seed, threads, used)}, {TAG: inputs}
     del matrix

@@ -9,14 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from configs.settings import Settings
 from features.history import History
 from features.mapping import PropensityPlan, TagsPlan
-from features.outcomes import OutcomeJudge
-from features.tags import Candidate, TagFamily, carried_by
-from features.windows import DAY_30, HOUR_72, to_us
+from features.outcomes import UNOBSERVED, OutcomeJudge
+from features.tags import Candidate, Condition, TagFamily, carried_by
+from features.windows import Window, to_us
 from training.clv_bundle import clv_instants
 from training.clv_horizons import HORIZONS_DAYS, horizons_within
 from training.cold_start import Newcomers, first_signs
@@ -54,7 +55,9 @@ class Budget:
     Attributes
     ----------
     tags
-        Decision rows of the tag slices.
+        Decision rows of tags about a customer and a category or brand: some forty claims each.
+    customer_tags
+        Decision rows of tags about a customer as a whole: one claim each.
     propensity_rows
         Customers at censuses that each horizon of propensity is fitted on.
     clv_horizons_days
@@ -62,11 +65,17 @@ class Budget:
     """
 
     tags: SamplingBudget = field(default_factory=SamplingBudget)
+    customer_tags: SamplingBudget = field(
+        default_factory=lambda: SamplingBudget(fit=100_000, calibrate=30_000, certify=40_000)
+    )
     propensity_rows: int = 200_000
     clv_horizons_days: tuple[int, ...] = HORIZONS_DAYS
 
 
-BACKTEST_BUDGET = Budget(SamplingBudget(fit=60_000, calibrate=30_000, certify=40_000))
+BACKTEST_BUDGET = Budget(
+    tags=SamplingBudget(fit=200_000, calibrate=30_000, certify=40_000),
+    customer_tags=SamplingBudget(fit=400_000, calibrate=60_000, certify=80_000),
+)
 """For figures to be published: more of the history than an everyday run needs."""
 
 
@@ -131,7 +140,8 @@ class Workbench:
         self._first: datetime = (
             known.filter(pl.col("event_type") != "contact").select(pl.col("event_time").min()).item() or as_of
         )
-        self._claims: dict[tuple[str | None, Candidate], PairDecisions] = {}
+        self._claims: dict[tuple[str | None, Candidate, Condition, Condition | str], PairDecisions] = {}
+        self._rows: dict[tuple[bool, Window], DecisionRows] = {}
         self._propensity_rows: dict[str, DecisionRows] = {}
 
     @cached_property
@@ -139,19 +149,12 @@ class Workbench:
         """Slices of the tag models."""
         return tag_slices(self.as_of, self._first, self.settings.zone, plan=self.tags_plan)
 
-    @cached_property
-    def tag_rows(self) -> DecisionRows:
-        """Decision rows of the tag models about customers seen in the last 72 h."""
-        return self._tag_rows(HOUR_72.length_us or 0)
-
-    @cached_property
-    def quiet_tag_rows(self) -> DecisionRows:
-        """Decision rows of the tag models that also look at customers seen less lately."""
-        return self._tag_rows(DAY_30.length_us or 0)
-
     def rows_of(self, family: TagFamily) -> DecisionRows:
-        """Return the decision rows of a family."""
-        return self.tag_rows if family.candidate.seen_within == HOUR_72 else self.quiet_tag_rows
+        """Return the decision rows of a family: of customers seen as lately as it asks for."""
+        asked = family.key is not None, family.candidate.seen_within
+        if asked not in self._rows:
+            self._rows[asked] = self._tag_rows(*asked)
+        return self._rows[asked]
 
     def chosen(self, names: Sequence[str]) -> list[TagFamily]:
         """Return the families of some names that can run; all that can where none is named."""
@@ -159,11 +162,13 @@ class Workbench:
 
     def decision_rows(self, families: Sequence[TagFamily]) -> list[DecisionRows]:
         """Return all decision rows of some families."""
-        rows = {family.candidate.seen_within: self.rows_of(family) for family in families}
+        rows = {id(rows): rows for rows in map(self.rows_of, families)}
         return list(rows.values())
 
-    def _tag_rows(self, within_us: int) -> DecisionRows:
-        rows = tag_decisions(self.history, self.tag_slices, self.budget.tags, self.settings.seed, within_us)
+    def _tag_rows(self, has_key: bool, within: Window) -> DecisionRows:
+        budget = self.budget.tags if has_key else self.budget.customer_tags
+        within_us = within.length_us or 0
+        rows = tag_decisions(self.history, self.tag_slices, budget, self.settings.seed, within_us)
         if not self.test_days:
             return rows
         customers, instants = active_at(self.history, self.test_days, within_us)
@@ -171,11 +176,26 @@ class Workbench:
         return DecisionRows.joined([rows, DecisionRows(customers, instants, kind, part)])
 
     def claims(self, family: TagFamily) -> PairDecisions:
-        """Return the claims worth considering: pairs, or customers for a family without a key."""
-        asked = family.key, family.candidate
+        """Return the claims worth considering: pairs, or customers for a family without a key.
+
+        Of the slice to fit on those are left out that will not be observed, which nothing is learnt from; but
+        one of each row is kept, to learn from who will be.
+        """
+        asked = family.key, family.candidate, family.confirmed_by, family.observed_if
         if asked not in self._claims:
-            self._claims[asked] = self.claims_at(family, self.rows_of(family))
+            rows = self.rows_of(family)
+            claims = self.claims_at(family, rows)
+            self._claims[asked] = claims.take(self._learnt_from(family, rows, claims))
         return self._claims[asked]
+
+    def _learnt_from(
+        self, family: TagFamily, rows: DecisionRows, claims: PairDecisions
+    ) -> npt.NDArray[np.bool_]:
+        mine = rows.take(claims.row)
+        outcome = self.judge.judge(family, mine.customer, claims.code, mine.instant)
+        is_first = np.zeros(len(claims.row), bool)
+        is_first[np.unique(claims.row, return_index=True)[1]] = True
+        return (mine.part != FIT) | (outcome != UNOBSERVED) | is_first
 
     def claims_at(self, family: TagFamily, rows: DecisionRows) -> PairDecisions:
         """Return the claims worth considering at any rows."""
