@@ -118,7 +118,7 @@ class Orders:
         return ordinal
 
     def total_of_lines(self, values: IntArray) -> IntArray:
-        """Return the sum of a column of events, shape (n,), over the lines of each order, shape (n_orders,)."""
+        """Return the sum of a column of events, shape (n,), over each order's lines, shape (n_orders,)."""
         return np.add.reduceat(values[self._lines], np.flatnonzero(self._starts))
 
     def on_first_lines(self, values: IntArray | npt.NDArray[np.bool_] | int, elsewhere: int = 0) -> IntArray:

@@ -14,8 +14,8 @@ import polars as pl
 
 from features.tags import Contract, TagFamily
 from monitoring.census import CensusDay, day_of
-from training.contract import design_effect
 from training.metrics import ece, wilson_interval
+from training.tag_prior import design_effect
 
 Status = Literal["ok", "low lift", "unsure", "below", "too few", "no contract"]
 

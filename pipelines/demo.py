@@ -211,7 +211,8 @@ def train_and_publish(home: Home, settings: Settings, say: Say) -> list[TrainedM
     from training.workbench import Budget
 
     budget = Budget(
-        SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000),
+        tags=SamplingBudget(fit=20_000, calibrate=12_000, certify=18_000),
+        customer_tags=SamplingBudget(fit=60_000, calibrate=12_000, certify=18_000),
         propensity_rows=40_000,
         clv_horizons_days=(90,),
     )

@@ -17,7 +17,7 @@ from features.tags import TagFamily
 from features.windows import IntArray
 from training.artifact import Bundle
 from training.calibration import Calibrator, fit_calibrator, fit_tempered
-from training.contract import Certificate, Prior, certify_alone, certify_in_steps, choose_thresholds, learn_prior
+from training.contract import Certificate, certify_alone, certify_in_steps
 from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT, DecisionRows
 from training.model_inputs import dtypes_of
 from training.sufficiency import require_claims
@@ -32,6 +32,8 @@ from training.tag_model import (
     TagModel,
     design_matrix,
 )
+from training.tag_prior import Prior, learn_prior
+from training.tag_thresholds import choose_thresholds
 
 FloatArray = npt.NDArray[np.float64]
 FloatColumn = npt.NDArray[np.float32]
@@ -68,8 +70,8 @@ FEW_PARAMETERS: dict[str, Any] = {
     "num_leaves": 9,
     "min_data_in_leaf": 200,
 }
-"""Of a model of fewer, and of claims about customers as a whole, who are the same few however often they are
-looked at: with as many leaves it learns the luck of those it was fitted on, and promises later ones too much."""
+"""Of a model of fewer, and of claims about customers as a whole, of whom there are no more however often they
+are looked at: with as many leaves it learns the luck of those it was fitted on, and promises too much."""
 
 OBSERVED_ROUNDS = 80
 
@@ -134,8 +136,8 @@ class FittedTags:
 def usual_parameters(claims: int, key: str | None) -> dict[str, Any]:
     """Return the parameters of a model of so many claims with or without a key, ``rounds`` included.
 
-    >>> [usual_parameters(*asked)["num_leaves"] for asked in ((10**6, "category"), (10**6, None), (9000, "brand"))]
-    [31, 9, 9]
+    >>> usual_parameters(1_000_000, "category")["num_leaves"], usual_parameters(1_000_000, None)["num_leaves"]
+    (31, 9)
     """
     usual = PARAMETERS | {"rounds": ROUNDS}
     return usual if claims >= FEW_CLAIMS and key is not None else usual | FEW_PARAMETERS

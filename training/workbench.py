@@ -195,7 +195,7 @@ class Workbench:
         outcome = self.judge.judge(family, mine.customer, claims.code, mine.instant)
         is_first = np.zeros(len(claims.row), bool)
         is_first[np.unique(claims.row, return_index=True)[1]] = True
-        return (mine.part != FIT) | (outcome != UNOBSERVED) | is_first
+        return np.asarray((mine.part != FIT) | (outcome != UNOBSERVED) | is_first)
 
     def claims_at(self, family: TagFamily, rows: DecisionRows) -> PairDecisions:
         """Return the claims worth considering at any rows."""

@@ -91,8 +91,8 @@ def test_what_feast_joins_is_what_the_kernel_computes(small_shop, tmp_path):
     bench = open_workbench(shop.home, shop.settings, shop.as_of, silently, SMALL)
     said = []
     family = load_catalogue()["interest"]
-    counts = write_snapshots(shop.home, shop.settings, bench, [bench.tag_rows], said.append, [family])
-    assert counts["customer_snapshot"] == len(bench.tag_rows)
+    counts = write_snapshots(shop.home, shop.settings, bench, [bench.rows_of(family)], said.append, [family])
+    assert counts["customer_snapshot"] == len(bench.rows_of(family))
     assert said == ["computing customer features", "computing features of customers and each category"]
     claims = bench.claims(family).frame
     assert counts["category_snapshot"] == claims.height > 1000
@@ -104,7 +104,8 @@ def test_what_feast_joins_is_what_the_kernel_computes(small_shop, tmp_path):
 def test_customers_alone_need_no_pairs(small_shop, tmp_path):
     shop = small_shop.copy(tmp_path)
     bench = open_workbench(shop.home, shop.settings, shop.as_of, silently, SMALL)
-    rows = bench.tag_rows.take(bench.tag_rows.kind == CENSUS)
+    whole = bench.rows_of(bench.families["high_intent"])
+    rows = whole.take(whole.kind == CENSUS)
     counts = write_snapshots(shop.home, shop.settings, bench, [rows], silently)
     assert counts == {"customer_snapshot": len(rows)}
 

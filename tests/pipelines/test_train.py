@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pipelines.build_features import open_workbench
+from pipelines.build_features import open_workbench, write_snapshots
 from pipelines.errors import CommandError
 from pipelines.train import train, train_family, train_on
 from pipelines.trained_models import TrainedModel, as_table
@@ -48,14 +48,14 @@ def test_one_family_through_feast_is_the_model_of_the_direct_path(shop, bench):
     bundle = load_bundle(waiting.directory)
     family = bench.families["interest"]
     data = tag_data(
-        bench.judge, family, bench.tag_rows, bench.claims(family), join_directly(bench.history, family)
+        bench.judge, family, bench.rows_of(family), bench.claims(family), join_directly(bench.history, family)
     )
     direct = train_tags(
         bench.history,
         bench.judge,
         family,
         data,
-        bench.tag_rows,
+        bench.rows_of(family),
         as_of=bench.as_of.isoformat(),
         seed=shop.settings.seed,
         threads=shop.settings.threads,
@@ -70,6 +70,7 @@ def test_one_family_through_feast_is_the_model_of_the_direct_path(shop, bench):
 
 def test_the_same_data_and_seed_give_the_same_model(shop, bench):
     family = bench.families["high_intent"]
+    write_snapshots(shop.home, shop.settings, bench, [bench.rows_of(family)], silently)
     first, second = (train_family(shop.home, shop.settings, bench, family, silently).bundle for _ in range(2))
     assert dict(first.models) == dict(second.models)
     assert first.content["contract"] == second.content["contract"]

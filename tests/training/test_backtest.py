@@ -70,7 +70,7 @@ def test_tags_are_judged_by_what_happened_after_each_midnight(bench):
     found = backtest_tags(bench, INTEREST, lambda service, rows: join_directly(bench.history, INTEREST)(rows))
     assert 0.6 < found["precision_observed"] <= 1
     assert found["precision_strict"] <= found["precision_observed"]
-    assert found["n_customer_days"] == int((bench.tag_rows.part == TEST).sum())
+    assert found["n_customer_days"] == int((bench.rows_of(INTEREST).part == TEST).sum())
     assert found["n_assigned"] > 50
     assert set(found["certified"]).isdisjoint(each["tag"] for each in found["suspended"])
     assert all(each["reason"] for each in found["suspended"])
@@ -224,7 +224,7 @@ def test_a_mapping_whose_windows_overlap_is_refused_with_the_dates(changed, mess
 
 def test_test_rows_are_those_active_before_each_day(bench):
     rows = backtest_rows(bench, DAYS, 72 * 3600 * 10**6)
-    tested = bench.tag_rows.take(bench.tag_rows.part == TEST)
+    tested = bench.rows_of(INTEREST).take(bench.rows_of(INTEREST).part == TEST)
     assert set(zip(rows.customer.tolist(), rows.instant.tolist(), strict=True)) == set(
         zip(tested.customer.tolist(), tested.instant.tolist(), strict=True)
     )

@@ -8,54 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from features.outcomes import CONFIRMED, REFUTED, UNOBSERVED
-from features.tags import Contract
-from training.contract import (
-    LIFT_MARGIN,
-    PRIOR_STRENGTHS,
-    Certificate,
-    Prior,
-    Thresholds,
-    certify,
-    certify_in_steps,
-    choose_thresholds,
-    design_effect,
-    intra_cluster_correlation,
-    kish_effect,
-    learn_prior,
-    lower_bound,
-)
+from features.outcomes import CONFIRMED, UNOBSERVED
+from tests.training.made_claims import CONTRACT, claims_of, joined, outcomes
+from training.contract import Certificate, certify, certify_alone, certify_in_steps, lower_bound
 from training.datasets import AFTER_EVENT, CENSUS, RANDOM_HOUR
 from training.tag_claims import Claims
+from training.tag_prior import Prior, learn_prior
+from training.tag_thresholds import Thresholds, choose_thresholds
 
 FloatArray = npt.NDArray[np.float64]
-
-CONTRACT = Contract(precision=0.80, lift=2.0, confidence=0.90, slack=0.05, min_support=50)
-
-
-def claims_of(
-    probability: Any, outcome: Any, *, tag: Any = 0, customer: Any = None, kind: Any = CENSUS
-) -> Claims:
-    """Claims of one tag by as many customers, unless said otherwise."""
-    size = len(outcome)
-    return Claims(
-        np.broadcast_to(np.asarray(tag, np.int64), size),
-        np.broadcast_to(np.asarray(probability, np.float64), size),
-        np.asarray(outcome, np.int8),
-        np.arange(size) if customer is None else np.asarray(customer, np.int64),
-        np.broadcast_to(np.asarray(kind, np.int64), size),
-    )
-
-
-def outcomes(confirmed: int, refuted: int, unobserved: int = 0) -> npt.NDArray[np.int8]:
-    return np.repeat([CONFIRMED, REFUTED, UNOBSERVED], [confirmed, refuted, unobserved]).astype(np.int8)
-
-
-def joined(*parts: Claims) -> Claims:
-    return Claims(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
 
 
 def thresholds_of(values: Any, *, alone: Any = True, expected: float = 0.8, worth: float = 0.0) -> Thresholds:
@@ -89,157 +51,6 @@ def certificate_of(
         np.array([True]),
     )
     return found
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 20])
-def test_clusters_whose_claims_are_all_alike_inflate_the_variance_by_their_size(size: int) -> None:
-    confirmed = np.repeat(np.arange(10) < 7, size)
-    assert design_effect(confirmed, np.repeat(np.arange(10), size)) == pytest.approx(size)
-
-
-def test_customers_with_one_claim_each_inflate_nothing() -> None:
-    assert design_effect(np.arange(30) < 20, np.arange(30)) == pytest.approx(1)
-
-
-def test_customers_who_are_right_exactly_half_the_time_are_not_believed_more_than_independent_claims() -> (
-    None
-):
-    assert design_effect(np.tile([True, False], 10), np.repeat(np.arange(10), 2)) == 1.0
-
-
-def test_without_any_variance_the_sizes_alone_decide() -> None:
-    customer = np.array([0, 0, 0, 1, 2])
-    assert design_effect(np.ones(5, bool), customer) == (9 + 1 + 1) / 5
-    assert design_effect(np.zeros(5, bool), customer) == (9 + 1 + 1) / 5
-    assert design_effect(np.empty(0, bool), np.empty(0, np.int64)) == 1.0
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))
-def test_the_design_effect_is_the_ratio_of_the_variances_written_out(rows: list[tuple[int, bool]]) -> None:
-    share = sum(right for _, right in rows) / len(rows)
-    residuals: dict[int, float] = {}
-    for customer, right in rows:
-        residuals[customer] = residuals.get(customer, 0.0) + right - share
-    if 0 < share < 1:
-        clustered = sum(residual**2 for residual in residuals.values())
-        expected = max(clustered / (len(rows) * share * (1 - share)), 1.0)
-        found = design_effect(
-            np.array([right for _, right in rows]), np.array([customer for customer, _ in rows])
-        )
-        assert found == pytest.approx(expected)
-
-
-def test_the_design_effect_foretells_how_much_a_share_really_varies() -> None:
-    rng = np.random.default_rng(0)
-    customer = np.repeat(np.arange(60), 8)
-    samples = rng.random((2000, len(customer))) < np.repeat(rng.beta(2, 2, (2000, 60)), 8, axis=1)
-    independent = 0.25 / len(customer)
-    foretold = np.mean([design_effect(sample, customer) for sample in samples[:300]])
-    # Beta(2, 2) makes two claims of one customer correlate by 1/5, so the effect is 1 + 7/5
-    assert samples.mean(axis=1).var() / independent == pytest.approx(2.4, rel=0.1)
-    assert foretold == pytest.approx(2.4, rel=0.1)
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.booleans()), min_size=2, max_size=25))
-def test_the_correlation_is_that_of_all_pairs_of_a_customers_claims_about_a_tag(
-    rows: list[tuple[int, int, bool]],
-) -> None:
-    tag, customer, right = (np.array([row[column] for row in rows], int) for column in range(3))
-    found = intra_cluster_correlation(claims_of(0.7, right, tag=tag, customer=customer))
-    products = [
-        (right[one] - 0.7) * (right[other] - 0.7)
-        for one in range(len(rows))
-        for other in range(len(rows))
-        if one != other and tag[one] == tag[other] and customer[one] == customer[other]
-    ]
-    expected = np.mean(products) / (0.7 * 0.3) if products else 0.0
-    assert found == pytest.approx(min(max(expected, 0.0), 1.0), abs=1e-12)
-
-
-def test_customers_who_are_always_alike_correlate_fully_and_strangers_not_at_all() -> None:
-    rng = np.random.default_rng(0)
-    alike = np.repeat(rng.random(4000) < 0.8, 3)
-    customer = np.repeat(np.arange(4000), 3)
-    assert intra_cluster_correlation(claims_of(0.8, alike, customer=customer)) > 0.95
-    strangers = rng.random(12000) < 0.8
-    assert intra_cluster_correlation(claims_of(0.8, strangers, customer=customer)) < 0.03
-    assert intra_cluster_correlation(claims_of([], [])) == 0.0
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.floats(0, 1))
-def test_the_effect_of_clusters_is_what_their_sizes_and_correlation_give(
-    customers: list[int], correlation: float
-) -> None:
-    sizes = [customers.count(each) for each in set(customers)]
-    variance = sum(size + size * (size - 1) * correlation for size in sizes)
-    assert kish_effect(np.array(customers), correlation) == pytest.approx(variance / len(customers))
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 6), st.sampled_from([1, 1, 0, -1])),
-        min_size=1,
-        max_size=40,
-    ),
-    # shares that no small counts have exactly, so that rounding decides nothing
-    st.sampled_from([0.5237, 0.7131]),
-)
-def test_a_familys_threshold_is_the_lowest_above_which_its_probabilities_reach_the_aim(
-    rows: list[tuple[int, int, int]], aim: float
-) -> None:
-    tags, grades, outcome = (np.array([row[column] for row in rows], int) for column in range(3))
-    claims = claims_of(0.4 + grades / 10, outcome, tag=tags)
-    found = choose_thresholds(claims, 3, CONTRACT, np.array([0.1, 0.1, 0.45]), Prior(20.0, 0.0), aim)
-    told = (outcome != UNOBSERVED) & (tags < 2)
-    reaching = [
-        threshold
-        for threshold in sorted(set(claims.probability[told].tolist()))
-        if claims.probability[told & (claims.probability >= threshold)].mean() >= aim
-    ]
-    lowest = min(reaching, default=np.nan)
-    # what the third would need for its lift is more than the aim, and it has too few claims to show it
-    np.testing.assert_equal(found.values, [lowest, lowest, np.nan])
-    assert not found.alone.any()
-
-
-def test_a_tag_with_claims_enough_gets_a_higher_threshold_where_its_outcomes_ask_for_it() -> None:
-    good = claims_of(np.repeat([0.9, 0.7], 200), outcomes(400, 0), tag=0)
-    poor = claims_of(np.repeat([0.9, 0.7], 200), np.r_[outcomes(180, 20), outcomes(80, 120)], tag=1)
-    found = choose_thresholds(joined(good, poor), 2, CONTRACT, np.array([0.1, 0.1]), Prior(20.0, 0.0), 0.8)
-    assert found.values.tolist() == [0.7, 0.9]
-    assert found.alone.all()
-    assert found.worth.tolist() == [400, 200]
-    assert found.expected == pytest.approx([(400 + 20 * 0.8) / 420, 0.9])
-
-
-def test_a_tag_that_everybody_buys_has_to_reach_what_its_lift_asks_for() -> None:
-    claims = claims_of(np.repeat([0.95, 0.85], 200), np.r_[outcomes(190, 10), outcomes(170, 30)])
-    rare = choose_thresholds(claims, 1, CONTRACT, np.array([0.2]), Prior(20.0, 0.0), 0.8)
-    common = choose_thresholds(claims, 1, CONTRACT, np.array([0.92 / 2 / LIFT_MARGIN]), Prior(20.0, 0.0), 0.8)
-    assert (rare.values[0], common.values[0]) == (0.85, 0.95)
-
-
-def test_a_large_tag_that_misses_the_aim_does_not_hide_in_the_pool() -> None:
-    bad = claims_of(0.8, outcomes(100, 100), tag=0)
-    small = claims_of(0.85, outcomes(20, 4), tag=1)
-    found = choose_thresholds(joined(bad, small), 2, CONTRACT, np.array([0.1, 0.1]), Prior(20.0, 0.0), 0.8)
-    assert found.alone.tolist() == [True, False]
-    assert np.isnan(found.values[0])
-    assert found.values[1] == 0.8
-
-
-def test_a_threshold_never_cuts_through_claims_of_one_score() -> None:
-    claims = claims_of([0.9, 0.9, 0.9, 0.5, 0.5], [1, 1, 0, 0, 0])
-    found = choose_thresholds(claims, 1, CONTRACT, np.array([0.1]), Prior(20.0, 0.0), 0.78)
-    assert found.values[0] == 0.9
-
-
-def test_claims_that_nobody_could_observe_choose_nothing() -> None:
-    found = choose_thresholds(
-        claims_of(0.95, outcomes(0, 0, 5)), 3, CONTRACT, np.full(3, 0.1), Prior(20.0, 0.0), 0.8
-    )
-    assert np.isnan(found.values).all()
-    assert found.values.shape == (3,)
 
 
 def test_claims_are_grouped_by_tag_whatever_their_order() -> None:
@@ -398,6 +209,34 @@ def test_a_family_that_can_carry_no_threshold_is_told_why_at_the_one_wanted() ->
     assert not any(one.certified for one in found)
 
 
+def certified_alone(parts: dict[float, npt.NDArray[np.int8]], steps: list[float]) -> Certificate:
+    claims = joined(*(claims_of(probability, outcome) for probability, outcome in parts.items()))
+    # However much was expected of the thresholds: nothing of it is counted.
+    made = [thresholds_of([step], expected=0.99, worth=10_000.0) for step in steps]
+    (found,) = certify_alone(claims, made, np.array([0.2]), CONTRACT, Prior(640.0, 0.0))
+    return found
+
+
+def test_the_one_tag_of_a_family_is_judged_by_its_own_claims_alone() -> None:
+    found = certified_alone({0.9: outcomes(300, 100)}, [0.5])
+    assert (found.certified, found.precision_shrunk) == (False, 0.75)
+    assert found.reason == "precision 0.750; expected 0.80"
+
+
+def test_the_one_tag_of_a_family_falls_back_to_a_stricter_threshold_that_keeps_the_promise() -> None:
+    parts = {0.9: outcomes(360, 40), 0.7: outcomes(200, 200), 0.6: outcomes(0, 50)}
+    found = certified_alone(parts, [0.6, 0.7, 0.9])
+    assert (found.certified, found.threshold, found.precision) == (True, 0.9, 0.9)
+    assert not certified_alone(parts, [0.6, 0.7]).certified
+    assert certified_alone(parts, [0.6, 0.7]).threshold == 0.6
+
+
+def test_a_second_trial_of_the_one_tag_has_to_be_surer_than_the_first() -> None:
+    parts = {0.9: outcomes(68, 16), 0.5: outcomes(0, 100)}
+    assert certified_alone(parts, [0.9]).certified
+    assert not certified_alone(parts, [0.5, 0.9]).certified
+
+
 def test_the_pool_speaks_for_a_common_tag_without_claims_and_for_no_other() -> None:
     claims = claims_of(0.9, outcomes(90, 10))
     found = certified_as_a_pool(claims, 3, known=[True, True, False])
@@ -444,39 +283,6 @@ def test_a_certificate_is_plain_json_with_null_for_what_was_not_measured() -> No
     passed = certificate_of(claims_of(0.9, outcomes(95, 5))).to_json()
     for row in (failed, passed):
         assert json.loads(json.dumps(row, allow_nan=False)) == row
-
-
-def tags_around(strength: float | None, rng: np.random.Generator, tags: int = 150, size: int = 60) -> Claims:
-    """Claims whose tags' true shares scatter about the probability as a Beta prior of some strength."""
-    centre = rng.uniform(0.7, 0.9, tags)
-    share = centre if strength is None else rng.beta(centre * strength, (1 - centre) * strength)
-    tag = np.repeat(np.arange(tags), size)
-    outcome = (rng.random(tags * size) < share[tag]).astype(np.int8)
-    return claims_of(centre[tag], outcome, tag=tag)
-
-
-@pytest.mark.parametrize("strength", [10.0, 20.0, 40.0])
-def test_the_strength_that_tags_were_drawn_with_is_found_again(strength: float) -> None:
-    rng = np.random.default_rng(int(strength))
-    assert learn_prior(tags_around(strength, rng), 150).strength == strength
-
-
-def test_tags_that_are_just_as_calibrated_get_a_strong_prior_and_wild_ones_the_weakest() -> None:
-    rng = np.random.default_rng(0)
-    assert learn_prior(tags_around(None, rng), 150).strength >= PRIOR_STRENGTHS[-2]
-    assert learn_prior(tags_around(2.0, rng), 150).strength == PRIOR_STRENGTHS[0]
-
-
-def test_claims_unobserved_improbable_or_alone_say_nothing_about_the_prior() -> None:
-    rng = np.random.default_rng(1)
-    told = tags_around(20.0, rng)
-    silent = [
-        claims_of(0.9, outcomes(0, 0, 500), tag=3),
-        claims_of(0.4, outcomes(0, 500), tag=4),
-        claims_of([0.9], [0], tag=150, customer=[10**6]),
-    ]
-    assert learn_prior(joined(told, *silent), 151).strength == learn_prior(told, 150).strength
-    assert learn_prior(claims_of([], []), 5).strength in PRIOR_STRENGTHS
 
 
 def drawn_claims(rng: np.random.Generator, tags: int, size: int, exponent: float = 1.0) -> Claims:

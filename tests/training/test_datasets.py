@@ -202,6 +202,14 @@ def test_the_same_seed_draws_the_same_rows_and_another_seed_others() -> None:
     assert named(BUSY_HISTORY, first) != named(BUSY_HISTORY, other)
 
 
+def test_what_is_drawn_of_a_slice_does_not_hang_on_how_much_is_drawn_of_another() -> None:
+    little, much = (SamplingBudget(fit=fit, calibrate=100, certify=120) for fit in (200, 600))
+    found = [tag_decisions(BUSY_HISTORY, SLICES, budget, seed=7) for budget in (little, much)]
+    later = [named(BUSY_HISTORY, rows.take(rows.part != FIT)) for rows in found]
+    assert later[0] == later[1]
+    assert len(found[1]) > len(found[0]) + 300
+
+
 def test_the_order_of_the_events_does_not_change_the_rows_drawn() -> None:
     budget = SamplingBudget(fit=300, calibrate=100, certify=100)
     turned = history_of(BUSY[::-1])

@@ -20,7 +20,14 @@ from training.model_inputs import (
 )
 from training.tag_model import KEY
 
-TASKS = ("propensity", "clv", "tags-high_intent", "tags-interest", "tags-brand_preference")
+TASKS = (
+    "propensity",
+    "clv",
+    "tags-high_intent",
+    "tags-deal_seeker",
+    "tags-interest",
+    "tags-brand_preference",
+)
 
 
 def defined(name: str, dtype: Literal["int", "float"]) -> FeatureDefinition:

@@ -133,8 +133,9 @@ def test_a_model_is_as_fine_as_the_claims_it_is_fitted_on_carry() -> None:
         for part, outcome in zip(data.rows.part[data.pairs.row].tolist(), data.outcome.tolist(), strict=True)
     )
     assert fitted_on(data).sum() == claims < FEW_CLAIMS
-    assert bundle.content["parameters"] == usual_parameters(claims)
-    few, many = usual_parameters(FEW_CLAIMS - 1), usual_parameters(FEW_CLAIMS)
+    assert bundle.content["parameters"] == usual_parameters(claims, "category")
+    few, many = (usual_parameters(claims, "brand") for claims in (FEW_CLAIMS - 1, FEW_CLAIMS))
+    assert usual_parameters(10 * FEW_CLAIMS, None) == few
     assert few["num_leaves"] < many["num_leaves"]
     assert few.keys() == many.keys()
 

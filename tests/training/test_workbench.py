@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from configs.settings import load_settings
+from features.outcomes import UNOBSERVED
 from features.tags import load_catalogue
 from tests.training.rhythmic_shop import AS_OF, OPENED, join_directly, shop_events
 from training.datasets import (
@@ -74,7 +75,9 @@ def learnt_from(rows):
 
 
 def test_the_future_changes_neither_whom_a_model_learns_from_nor_when(then, looking_back):
-    assert by_name(then, then.tag_rows).equals(by_name(looking_back, learnt_from(looking_back.tag_rows)))
+    assert by_name(then, then.rows_of(INTEREST)).equals(
+        by_name(looking_back, learnt_from(looking_back.rows_of(INTEREST)))
+    )
     assert then.tag_slices == looking_back.tag_slices
     for horizon in ("72h", "7d"):
         rows = [by_name(bench, bench.propensity_rows(horizon)) for bench in (then, looking_back)]
@@ -83,9 +86,9 @@ def test_the_future_changes_neither_whom_a_model_learns_from_nor_when(then, look
 
 
 def test_the_future_changes_no_feature_that_a_model_learns_from(then, looking_back):
-    parts = learnt_from(looking_back.tag_rows)
+    parts = learnt_from(looking_back.rows_of(INTEREST))
     assert {FIT, CALIBRATE, CERTIFY} == set(parts.part.tolist())
-    customers = customer_snapshot(then.history, then.tag_rows)
+    customers = customer_snapshot(then.history, then.rows_of(INTEREST))
     assert customers.equals(customer_snapshot(looking_back.history, parts), null_equal=True)
     wanted = ["customer_id", "event_timestamp", "category"]
     until = pl.col("event_timestamp") < EARLIER
@@ -103,7 +106,7 @@ def test_the_future_changes_no_outcome_of_what_came_in_time(settings, events):
         Workbench(in_time, EARLIER, settings, FAMILIES, BUDGET, TEST_DAYS),
     ):
         join = join_directly(bench.history, INTEREST)
-        data = tag_data(bench.judge, INTEREST, bench.tag_rows, bench.claims(INTEREST), join)
+        data = tag_data(bench.judge, INTEREST, bench.rows_of(INTEREST), bench.claims(INTEREST), join)
         told = data.pairs.frame.with_columns(outcome=pl.Series(data.outcome)).filter(
             pl.Series(~data.in_part(TEST))
         )
@@ -112,7 +115,7 @@ def test_the_future_changes_no_outcome_of_what_came_in_time(settings, events):
 
 
 def test_a_backtest_also_asks_for_everybody_active_on_its_days(looking_back, events):
-    rows = looking_back.tag_rows
+    rows = looking_back.rows_of(INTEREST)
     tested = by_name(looking_back, rows.take(rows.part == TEST))
     own = events.filter(pl.col("event_type") != "contact").with_columns(
         known=pl.max_horizontal("event_time", "ingested_at")
@@ -178,15 +181,19 @@ def test_a_family_without_a_key_claims_about_those_active_lately(then, events):
     active = events.filter(pl.col("event_type").is_in(wanted.any_of)).with_columns(
         known=pl.max_horizontal("event_time", "ingested_at")
     )
-    rows = by_name(then, then.tag_rows).with_row_index("row").select("row", "customer_id", "event_timestamp")
+    rows = (
+        by_name(then, then.rows_of(HIGH_INTENT))
+        .with_row_index("row")
+        .select("row", "customer_id", "event_timestamp")
+    )
     seen = rows.join(active, on="customer_id").filter(
         (pl.col("known") <= pl.col("event_timestamp"))
         & (pl.col("event_time") > pl.col("event_timestamp") - timedelta(hours=wanted.within_hours))
     )
     claims = then.claims(HIGH_INTENT)
     assert claims.row.tolist() == sorted(seen["row"].unique().to_list())
-    assert 0 < len(claims.row) < len(then.tag_rows)
-    assert claims.frame.equals(key_frame(then.history, then.tag_rows.take(claims.row)))
+    assert 0 < len(claims.row) < len(then.rows_of(HIGH_INTENT))
+    assert claims.frame.equals(key_frame(then.history, then.rows_of(HIGH_INTENT).take(claims.row)))
 
 
 def test_features_of_keys_are_not_to_be_had_of_a_family_without_one(then):
@@ -207,11 +214,10 @@ def test_features_of_several_families_are_those_of_each_every_pair_and_instant_o
 
 def test_a_family_about_quiet_customers_has_rows_of_its_own(then, looking_back, events):
     near, quiet = then.rows_of(INTEREST), then.rows_of(SLIPPING)
-    assert near is then.tag_rows
-    assert [len(rows) for rows in then.decision_rows([INTEREST, SLIPPING, HIGH_INTENT])] == [
-        len(near),
-        len(quiet),
-    ]
+    assert near is then.rows_of(REPLENISHMENT)
+    whole = then.rows_of(HIGH_INTENT)
+    asked = [INTEREST, SLIPPING, REPLENISHMENT, HIGH_INTENT]
+    assert [id(rows) for rows in then.decision_rows(asked)] == [id(near), id(quiet), id(whole)]
     own = events.filter(pl.col("event_type") != "contact").select("customer_id", at="event_time")
     rows = looking_back.rows_of(SLIPPING)
     tested = by_name(looking_back, rows.take(rows.part == TEST))
@@ -226,6 +232,20 @@ def test_a_family_about_quiet_customers_has_rows_of_its_own(then, looking_back, 
     claims = looking_back.claims(SLIPPING)
     assert 0 < len(claims.row) < len(rows)
     assert claims.frame.equals(key_frame(looking_back.history, rows.take(claims.row)))
+
+
+def test_of_what_is_fitted_on_only_claims_that_are_observed_are_fetched_and_one_of_each_row(then):
+    rows, claims = then.rows_of(INTEREST), then.claims(INTEREST)
+    whole = then.claims_at(INTEREST, rows)
+    mine = rows.take(whole.row)
+    outcome = then.judge.judge(INTEREST, mine.customer, whole.code, mine.instant)
+    dropped, seen = [], set()
+    for row, part, came in zip(whole.row.tolist(), mine.part.tolist(), outcome.tolist(), strict=True):
+        dropped.append(part == FIT and came == UNOBSERVED and row in seen)
+        seen.add(row)
+    assert 1000 < sum(dropped) < len(dropped)
+    assert claims.frame.equals(whole.frame.filter(~pl.Series(dropped)))
+    assert set(claims.row.tolist()) == set(whole.row.tolist())
 
 
 def test_families_that_share_a_key_share_their_claims(then):
