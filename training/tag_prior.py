@@ -20,7 +20,7 @@ from training.tag_claims import Claims
 FloatArray = npt.NDArray[np.float64]
 
 PRIOR_STRENGTHS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
-"""Claims the prior may be worth; the one under which the choosing claims are likeliest is taken."""
+"""Claims the prior may be worth: their mean, weighted by how likely the choosing claims are under each."""
 
 
 def design_effect(confirmed: npt.NDArray[np.bool_], customer: IntArray) -> float:
@@ -111,4 +111,6 @@ def learn_prior(claims: Claims, tag_count: int) -> Prior:
         for number, strength in enumerate(PRIOR_STRENGTHS):
             alpha, beta = centre * strength, (1 - centre) * strength
             likelihood[number] += betaln(alpha + hits, beta + count - hits) - betaln(alpha, beta)
-    return Prior(PRIOR_STRENGTHS[int(np.argmax(likelihood))], correlation)
+    weight = np.exp(likelihood - likelihood.max())
+    # The likeliest alone jumps from one end to the other where a slice tells little.
+    return Prior(float(np.average(PRIOR_STRENGTHS, weights=weight)), correlation)

@@ -69,9 +69,14 @@ FEW_PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.04,
     "num_leaves": 9,
     "min_data_in_leaf": 200,
+    "rounds": ROUNDS,
 }
 """Of a model of fewer, and of claims about customers as a whole, of whom there are no more however often they
 are looked at: with as many leaves it learns the luck of those it was fitted on, and promises too much."""
+
+MANY_CLAIMS = 1_000_000
+MANY_ROUNDS = 240
+"""Of a model of as many claims with a key: with fewer rounds it is too modest about the likeliest."""
 
 OBSERVED_ROUNDS = 80
 
@@ -136,11 +141,11 @@ class FittedTags:
 def usual_parameters(claims: int, key: str | None) -> dict[str, Any]:
     """Return the parameters of a model of so many claims with or without a key, ``rounds`` included.
 
-    >>> usual_parameters(1_000_000, "category")["num_leaves"], usual_parameters(1_000_000, None)["num_leaves"]
+    >>> usual_parameters(500_000, "category")["num_leaves"], usual_parameters(500_000, None)["num_leaves"]
     (31, 9)
     """
-    usual = PARAMETERS | {"rounds": ROUNDS}
-    return usual if claims >= FEW_CLAIMS and key is not None else usual | FEW_PARAMETERS
+    usual = PARAMETERS | {"rounds": MANY_ROUNDS if claims >= MANY_CLAIMS else ROUNDS}
+    return usual if claims >= FEW_CLAIMS and key is not None else PARAMETERS | FEW_PARAMETERS
 
 
 def fitted_on(data: TagData) -> npt.NDArray[np.bool_]:

@@ -73,7 +73,7 @@ class Budget:
 
 
 BACKTEST_BUDGET = Budget(
-    tags=SamplingBudget(fit=200_000, calibrate=30_000, certify=40_000),
+    tags=SamplingBudget(fit=120_000, calibrate=30_000, certify=40_000),
     customer_tags=SamplingBudget(fit=400_000, calibrate=60_000, certify=80_000),
 )
 """For figures to be published: more of the history than an everyday run needs."""

@@ -114,13 +114,13 @@ def tags_around(strength: float | None, rng: np.random.Generator, tags: int = 15
 @pytest.mark.parametrize("strength", [10.0, 20.0, 40.0])
 def test_the_strength_that_tags_were_drawn_with_is_found_again(strength: float) -> None:
     rng = np.random.default_rng(int(strength))
-    assert learn_prior(tags_around(strength, rng), 150).strength == strength
+    assert learn_prior(tags_around(strength, rng), 150).strength == pytest.approx(strength, rel=0.4)
 
 
 def test_tags_that_are_just_as_calibrated_get_a_strong_prior_and_wild_ones_the_weakest() -> None:
     rng = np.random.default_rng(0)
     assert learn_prior(tags_around(None, rng), 150).strength >= PRIOR_STRENGTHS[-2]
-    assert learn_prior(tags_around(2.0, rng), 150).strength == PRIOR_STRENGTHS[0]
+    assert learn_prior(tags_around(2.0, rng), 150).strength == pytest.approx(PRIOR_STRENGTHS[0], rel=0.01)
 
 
 def test_claims_unobserved_improbable_or_alone_say_nothing_about_the_prior() -> None:
@@ -132,4 +132,4 @@ def test_claims_unobserved_improbable_or_alone_say_nothing_about_the_prior() -> 
         claims_of([0.9], [0], tag=150, customer=[10**6]),
     ]
     assert learn_prior(joined(told, *silent), 151).strength == learn_prior(told, 150).strength
-    assert learn_prior(claims_of([], []), 5).strength in PRIOR_STRENGTHS
+    assert learn_prior(claims_of([], []), 5).strength == pytest.approx(np.mean(PRIOR_STRENGTHS))

@@ -27,7 +27,14 @@ from training.datasets import CALIBRATE, CENSUS, CERTIFY, FIT
 from training.errors import TrainingDataError
 from training.metrics import ece
 from training.tag_model import KEY, OBSERVED, TAG, TagModel
-from training.tags import FEW_CLAIMS, LEAST_POSITIVES_OF_KEY, fitted_on, usual_parameters
+from training.tags import (
+    FEW_CLAIMS,
+    LEAST_POSITIVES_OF_KEY,
+    MANY_CLAIMS,
+    MANY_ROUNDS,
+    fitted_on,
+    usual_parameters,
+)
 
 
 def test_habits_are_learnt_certified_and_kept() -> None:
@@ -135,7 +142,8 @@ def test_a_model_is_as_fine_as_the_claims_it_is_fitted_on_carry() -> None:
     assert fitted_on(data).sum() == claims < FEW_CLAIMS
     assert bundle.content["parameters"] == usual_parameters(claims, "category")
     few, many = (usual_parameters(claims, "brand") for claims in (FEW_CLAIMS - 1, FEW_CLAIMS))
-    assert usual_parameters(10 * FEW_CLAIMS, None) == few
+    assert usual_parameters(MANY_CLAIMS, None) == few
+    assert usual_parameters(MANY_CLAIMS, "brand") == many | {"rounds": MANY_ROUNDS}
     assert few["num_leaves"] < many["num_leaves"]
     assert few.keys() == many.keys()
 
