@@ -423,6 +423,7 @@ def test_every_service_reads_snapshots_and_every_online_view_is_packed() -> None
         "interest_v1",
         "brand_preference_v1",
         "high_intent_v1",
+        "deal_seeker_v1",
         "propensity_v1",
         "clv_v1",
     }
