@@ -288,9 +288,10 @@ class GatedScorer:
         self.inner = scorer
         self.versions = scorer.versions
         self.quiet_families = frozenset()
-        self.gate = threading.Event()
+        self.gate, self.entered = threading.Event(), threading.Event()
 
     def score_many(self, customers, now_us, **asked):
+        self.entered.set()
         assert self.gate.wait(20)
         return self.inner.score_many(customers, now_us, **asked)
 
@@ -342,6 +343,8 @@ def test_what_was_remembered_and_not_evaluated_before_an_end_is_evaluated_after_
     writer = writer_of(gated, lead=lead)
     writer.start()
     writer.submit(wall_post(gated, wall_event(1, "c1"))).result(20)
+    # From here on what scores for the first is the closed gate, whatever the other is given.
+    assert gated.gated.entered.wait(20)
     lead.is_ours = False  # the process dies, as far as the stores can tell
     assert (gated.store.mark(STREAM_MARK), gated.store.mark(TAGGED_MARK)) == (1, 0)
     gated.holder.scorer = gated.scorer
