@@ -161,7 +161,8 @@ class _CustomerEvents:
     @property
     def is_reduced(self) -> npt.NDArray[np.bool_]:
         """Shape (n_orders,): had a coupon, or saved at least a tenth of what was paid."""
-        amount, discount, coupon = (self.orders.total_of_lines(_taken(name)(self)) for name in MONEY_COLUMNS)
+        taken = (_taken(name)(self) for name in MONEY_COLUMNS)
+        amount, discount, coupon = self.orders.totals_of_lines(*taken)
         return (coupon > 0) | (discount >= REDUCED_SHARE * amount)
 
     @cached_property

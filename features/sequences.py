@@ -117,9 +117,17 @@ class Orders:
         ordinal[self._lines] = self._ordinal[np.cumsum(self._starts) - 1]
         return ordinal
 
-    def total_of_lines(self, values: IntArray) -> IntArray:
-        """Return the sum of a column of events, shape (n,), over each order's lines, shape (n_orders,)."""
-        return np.add.reduceat(values[self._lines], np.flatnonzero(self._starts))
+    def totals_of_lines(self, *columns: IntArray) -> IntArray:
+        """Return the sums of columns of events, shape (n,) each, over each order's lines.
+
+        Returns
+        -------
+        Shape (n_columns, n_orders).
+        """
+        if len(self._key) == 0:
+            return np.zeros((len(columns), 0), np.int64)
+        of_lines = np.stack([column[self._lines] for column in columns])
+        return np.add.reduceat(of_lines, np.flatnonzero(self._starts), axis=1)
 
     def on_first_lines(self, values: IntArray | npt.NDArray[np.bool_] | int, elsewhere: int = 0) -> IntArray:
         """Return a column of events, shape (n,), with a value of each order at the first of its lines."""

@@ -96,7 +96,7 @@ def test_what_an_order_comes_to_is_summed_over_its_lines_alone(events):
     key, known, time, bought = columns(events)
     orders = Orders(key, known, time, bought, None)
     amount = np.arange(1, len(key) + 1)
-    found = orders.on_first_lines(orders.total_of_lines(amount))
+    found = orders.on_first_lines(orders.totals_of_lines(-amount, amount)[1])
     expected = dict.fromkeys(range(len(key)), 0)
     moments = {}
     for place in np.flatnonzero(bought).tolist():
