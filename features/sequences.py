@@ -127,7 +127,8 @@ class Orders:
         if len(self._key) == 0:
             return np.zeros((len(columns), 0), np.int64)
         of_lines = np.stack([column[self._lines] for column in columns])
-        return np.add.reduceat(of_lines, np.flatnonzero(self._starts), axis=1)
+        totals: IntArray = np.add.reduceat(of_lines, np.flatnonzero(self._starts), axis=1)
+        return totals
 
     def on_first_lines(self, values: IntArray | npt.NDArray[np.bool_] | int, elsewhere: int = 0) -> IntArray:
         """Return a column of events, shape (n,), with a value of each order at the first of its lines."""
