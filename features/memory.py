@@ -163,7 +163,7 @@ class _CustomerEvents:
         """Shape (n_orders,): had a coupon, or saved at least a tenth of what was paid."""
         taken = (_taken(name)(self) for name in MONEY_COLUMNS)
         amount, discount, coupon = self.orders.totals_of_lines(*taken)
-        return (coupon > 0) | (discount >= REDUCED_SHARE * amount)
+        return np.asarray((coupon > 0) | (discount >= REDUCED_SHARE * amount))
 
     @cached_property
     def starts(self) -> IntArray:
