@@ -26,7 +26,7 @@ from training.tag_thresholds import Thresholds
 FloatArray = npt.NDArray[np.float64]
 
 FURTHER_TRIALS = 2
-"""How many stricter thresholds a pool may be judged by where it cannot carry those that are wanted."""
+"""How many stricter thresholds a pool, or a family's one tag, is judged by where those wanted will not do."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A tag with claims enough stands alone; those with fewer share one threshold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +84,8 @@ def choose_thresholds(
         if len(positions) < contract.min_support:
             continue
         mine, floor = observed.take(positions), np.nan_to_num(values[tag])
-        own = _lowest(mine, float(needed[tag]), prior, floor)
-        if of_each_kind:
-            own = _strictest([own, *_lowest_of_kinds(mine, float(needed[tag]), prior, floor, contract)])
+        parts = [mine, *(_kinds_of(mine, floor, contract) if of_each_kind else ())]
+        own = _strictest(_lowest(part, float(needed[tag]), prior, floor) for part in parts)
         above = mine.take(mine.probability >= max(floor, LIKELY))
         # A large tag that misses the aim does not hide among the small ones.
         is_large = len(above.tag) / kish_effect(above.customer, prior.correlation) >= contract.min_support
@@ -121,19 +120,13 @@ def _lowest(observed: Claims, aim: float, prior: Prior, floor: float = 0.0) -> _
     return _Lowest(float(probability[last]), float(expected[last]), float(count[last] / effect))
 
 
-def _lowest_of_kinds(
-    observed: Claims, aim: float, prior: Prior, floor: float, contract: Contract
-) -> list[_Lowest]:
-    """Return `_lowest` of every kind of decision instants with enough claims that are likely to hold."""
-    parts = (observed.take(observed.kind == kind) for kind in range(len(KIND_NAMES)))
-    return [
-        _lowest(part, aim, prior, floor)
-        for part in parts
-        if (part.probability >= max(floor, LIKELY)).sum() >= contract.min_support
-    ]
+def _kinds_of(observed: Claims, floor: float, contract: Contract) -> list[Claims]:
+    """Return the claims of every kind of decision instants with enough that are likely to hold."""
+    kinds = (observed.take(observed.kind == kind) for kind in range(len(KIND_NAMES)))
+    return [part for part in kinds if (part.probability >= max(floor, LIKELY)).sum() >= contract.min_support]
 
 
-def _strictest(found: Sequence[_Lowest]) -> _Lowest:
+def _strictest(found: Iterable[_Lowest]) -> _Lowest:
     """Return the one with the highest threshold; one that has none is stricter than any."""
     return max(found, key=lambda one: np.inf if np.isnan(one.threshold) else one.threshold)
 

@@ -144,8 +144,9 @@ def usual_parameters(claims: int, key: str | None) -> dict[str, Any]:
     >>> usual_parameters(500_000, "category")["num_leaves"], usual_parameters(500_000, None)["num_leaves"]
     (31, 9)
     """
-    usual = PARAMETERS | {"rounds": MANY_ROUNDS if claims >= MANY_CLAIMS else ROUNDS}
-    return usual if claims >= FEW_CLAIMS and key is not None else PARAMETERS | FEW_PARAMETERS
+    if key is None or claims < FEW_CLAIMS:
+        return PARAMETERS | FEW_PARAMETERS
+    return PARAMETERS | {"rounds": MANY_ROUNDS if claims >= MANY_CLAIMS else ROUNDS}
 
 
 def fitted_on(data: TagData) -> npt.NDArray[np.bool_]:
