@@ -254,15 +254,15 @@ def fit_clv(
         (_scores(boosted, classic, rows.features, trained_horizon_days), rows.net_spend_minor)
         for boosted, classic, rows in zip(np.split(fitted.held_out, ends), classics, sets, strict=True)
     ]
-    blend = choose_blend(origins)
+    classic = _classic(current)
+    boosted = fitted.ranker.predict(ranker_inputs(current, classic, trained_horizon_days))
+    scores = _scores(boosted, classic, current, trained_horizon_days)
+    blend = choose_blend(origins, scores)
     actual = sets[0].net_spend_minor
     held_out = blend.score(origins[0][0])
     closed_factor = max(float(actual.sum()), 1.0) / float(held_out.sum())
     held_out *= closed_factor
-    classic = _classic(current)
-    boosted = fitted.ranker.predict(ranker_inputs(current, classic, trained_horizon_days))
-    score = blend.score(_scores(boosted, classic, current, trained_horizon_days))
-    score *= _stretch(classic, current, trained_horizon_days, horizon_days)
+    score = blend.score(scores) * _stretch(classic, current, trained_horizon_days, horizon_days)
     factor = closed_factor if level.total_minor is None else level.total_minor / float(score.sum())
     interval = fit_interval(held_out, actual)
     if horizon_days != trained_horizon_days:

@@ -4,8 +4,10 @@ The boosted model ranks best where the coming months are like the past ones; BG/
 past rate are worse then and hold better where they are not. A weighted mean of logarithms ranks by all three.
 
 It also draws predictions together, so that small customers get too much and large ones too little: a slope
-on its logarithm, fitted to held-out customers by Poisson quasi-likelihood [1], undoes that. The level comes
-later.
+on its logarithm, by Poisson quasi-likelihood [1], undoes that. Three estimates of it are averaged, since each
+errs in its own way: at the latest closed origin, which is nearest to today; over all closed origins, which
+say the same with less noise; and on what BG/NBD + Gamma-Gamma foretell of today's customers, who have aged
+since the origins. The level comes later.
 
 [1] Wooldridge, J. M. (1999). Quasi-Likelihood Methods for Count Data. Handbook of Applied Econometrics 2.
 """
@@ -83,14 +85,16 @@ def log_blend(name: str, scores: Scores) -> FloatArray:
     return np.asarray(sum(weight * logs for weight, logs in weighed) / sum(weight for weight, _ in weighed))
 
 
-def choose_blend(origins: Sequence[tuple[Scores, FloatArray]]) -> Blend:
+def choose_blend(origins: Sequence[tuple[Scores, FloatArray]], current: Scores) -> Blend:
     """Choose the blend and fit its spread.
 
     Parameters
     ----------
     origins
         Per closed origin, latest first: scores of customers the boosted model had not seen, and what they
-        spent, shape (n,). The spread is fitted at the latest.
+        spent, shape (n,).
+    current
+        Scores of all customers as of now.
     """
     ruled = next(iter(WEIGHTS))
     found = {
@@ -108,11 +112,18 @@ def choose_blend(origins: Sequence[tuple[Scores, FloatArray]]) -> Blend:
         name, reason = ruled, f"{ruled} by rule: none ranked clearly better on {len(origins)} closed origins"
     else:
         name, reason = best, f"{best}: ranked better than {ruled} on {len(origins)} closed origins"
-    scores, spent = origins[0]
-    return Blend(name, _spread(log_blend(name, scores), spent), reason, ginis)
+    return Blend(name, _spread(name, origins, current), reason, ginis)
 
 
-def _spread(logs: FloatArray, spent: FloatArray) -> float:
+def _spread(name: str, origins: Sequence[tuple[Scores, FloatArray]], current: Scores) -> float:
+    closed = [_slope(log_blend(name, scores), spent) for scores, spent in origins]
+    estimates = [closed[0], float(np.mean(closed))]
+    if current.classic is not None:
+        estimates.append(_slope(log_blend(name, current), current.classic))
+    return float(np.mean(estimates))
+
+
+def _slope(logs: FloatArray, spent: FloatArray) -> float:
     from sklearn.linear_model import PoissonRegressor
 
     outcome = np.maximum(spent, 0.0)

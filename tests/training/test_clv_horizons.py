@@ -39,11 +39,12 @@ def test_nobody_is_worth_less_over_longer_and_the_total_meets_its_level(
     trained: tuple[list[ClvModel], ClvInputs],
 ) -> None:
     (short, long), current = trained
-    # half of the level above the shorter one's total, so that many customers are below it at first
+    # a tenth above the shorter one's total and spread wider, so that small customers are below it at first
     floor = float(short.predict(current).expected_minor.sum())
-    own = float(long.predict(current).expected_minor.sum())
+    wide = replace(long, blend=replace(long.blend, spread=long.blend.spread * 1.3))
+    own = float(wide.predict(current).expected_minor.sum())
     target = floor * 1.1
-    shrunk = replace(long, factor=long.factor * target / own)
+    shrunk = replace(wide, factor=wide.factor * target / own)
     assert (shrunk.predict(current).expected_minor < short.predict(current).expected_minor).any()
     found = agreeing([short, shrunk], current, {}).predict(current)
     assert list(found) == [30, 60]
