@@ -228,7 +228,8 @@ def fit_clv(
     sets
         One per cut-off, latest first; every window is closed before the as-of instant.
     current
-        All customers as of the as-of instant. The level is their total.
+        All customers as of the as-of instant. The level is their total; what BG/NBD foretells of them is
+        one of the estimates of the spread.
 
     Raises
     ------
